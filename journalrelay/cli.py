@@ -1,0 +1,254 @@
+"""The command line: parse it, load the configuration, do the verb, turn errors into exit codes."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+from journalrelay import __version__, clock
+from journalrelay.commands import byhand, view
+from journalrelay.commands.replay import Request, replay
+from journalrelay.config import load
+from journalrelay.daemon import Daemon
+from journalrelay.errors import RelayError, UsageError
+from journalrelay.site import STATE, Site
+from journalrelay.timespan import parse_span, parse_time
+
+_TIMES = ("--since", "--for")
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with sysexits' code for a wrong command line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        print(f"{self.prog}: {message} (see: {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(os.EX_USAGE)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``journalrelay`` and return its exit code."""
+    options = journalrelay_parser().parse_args(_bind(sys.argv[1:] if argv is None else argv))
+    return _guarded(options)
+
+
+def poprelayd(argv: Sequence[str] | None = None) -> int:
+    """Run ``poprelayd``: the daemon, or what one of the ancestor's options asks for."""
+    options = poprelayd_parser().parse_args(_bind(sys.argv[1:] if argv is None else argv))
+    if options.print:
+        options.verb, options.json, options.bare = "list", False, True
+    elif options.add:
+        options.verb, options.addresses, options.span_us = "grant", options.add, None
+    elif options.remove or options.flush:
+        options.verb, options.addresses, options.all = "revoke", options.remove, options.flush
+    return _guarded(options)
+
+
+def _guarded(options: argparse.Namespace) -> int:
+    """Do the verb; print what went wrong, one line for each fault."""
+    try:
+        return _VERBS[options.verb](_site(options), options)
+    except RelayError as error:
+        for line in str(error).splitlines():
+            print(f"{options.prog}: {line}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads on; that is no fault
+        return os.EX_OK
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(_checked: Site, options: argparse.Namespace) -> int:
+    Daemon(lambda: _site(options)).run()
+    return os.EX_OK
+
+
+def _replay(site: Site, options: argparse.Namespace) -> int:
+    since = 0 if options.all else options.since
+    return replay(site, Request(options.cursor, since, options.dry_run, options.json))
+
+
+def _revoke(site: Site, options: argparse.Namespace) -> int:
+    if bool(options.addresses) == options.all:
+        raise UsageError("revoke: name addresses, or --all")
+    return byhand.revoke(site, options.addresses, everything=options.all)
+
+
+_VERBS: dict[str, Callable[[Site, argparse.Namespace], int]] = {
+    "run": _run,
+    "replay": _replay,
+    "expire": lambda site, options: byhand.expire(site, dry_run=options.dry_run),
+    "list": lambda site, options: view.list_grants(site, as_json=options.json, bare=options.bare),
+    "check": lambda site, options: view.check(site, options.address),
+    "grant": lambda site, options: byhand.grant(site, options.addresses, options.span_us),
+    "revoke": _revoke,
+    "status": lambda site, options: view.status(site, as_json=options.json),
+}
+
+
+def _site(options: argparse.Namespace) -> Site:
+    """Return the installation that the options and the configuration name."""
+    config = load(options.config)
+    given = vars(options)
+    if given.get("map"):
+        config = replace(config, map_path=given["map"])
+    if given.get("directory") or given.get("namespace") or given.get("file"):
+        config = replace(config, directory=given.get("directory"), namespace=given.get("namespace"))
+    return Site(config, given.get("state") or STATE, tuple(given.get("file") or ()))
+
+
+def _bind(argv: Sequence[str]) -> list[str]:
+    """Join ``--since -10min`` to one word: a leading minus is a value there."""
+    words: list[str] = []
+    for word in argv:
+        if words and words[-1] in _TIMES:
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return words
+
+
+def _span(text: str) -> int:
+    try:
+        return parse_span(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _time(text: str) -> int:
+    try:
+        return parse_time(text, clock.now_us())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _file(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("a file name is empty")
+    return Path(os.path.abspath(text))
+
+
+def journalrelay_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``journalrelay``; the manual page is held against it by a test."""
+    parser = _Parser(
+        prog="journalrelay",
+        description="POP-before-SMTP for sendmail: logins in the journal open the relay.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.set_defaults(prog=parser.prog)
+    _config(parser)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+
+    run = _verb(verbs, "run", "be the daemon, in the foreground", "run")
+    _add(run, _source, _map, _state)
+
+    walk = _verb(verbs, "replay", "walk the journal and apply it", "replay --since -1h")
+    start = walk.add_mutually_exclusive_group()
+    start.add_argument("--cursor", metavar="C", help="begin with this entry")
+    start.add_argument("--since", metavar="T", type=_time, help="begin at a time ('-10min')")
+    start.add_argument("--all", action="store_true", help="begin with the oldest entry")
+    walk.add_argument("--dry-run", action="store_true", help="write nothing")
+    walk.add_argument("--json", action="store_true", help="print each login as one JSON object")
+    _add(walk, _source, _map, _state)
+
+    over = _verb(verbs, "expire", "remove what has expired", "expire")
+    over.add_argument("--dry-run", action="store_true", help="write nothing")
+    _add(over, _map)
+
+    shown = _verb(verbs, "list", "print what is granted", "list --json")
+    form = shown.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print a JSON array")
+    form.add_argument("--bare", action="store_true", help="print address and seconds left")
+    _add(shown, _map)
+
+    asked = _verb(verbs, "check", "say whether an address may relay", "check 192.0.2.7")
+    asked.add_argument("address", metavar="ADDRESS")
+    _add(asked, _map)
+
+    given = _verb(verbs, "grant", "let addresses relay, by hand", "grant 192.0.2.7 --for 1h")
+    given.add_argument("addresses", metavar="ADDRESS", nargs="+")
+    given.add_argument("--for", metavar="SPAN", dest="span_us", type=_span, help="for how long")
+    _add(given, _namespace, _map)
+
+    taken = _verb(verbs, "revoke", "withdraw what was granted", "revoke 192.0.2.7")
+    taken.add_argument("addresses", metavar="ADDRESS", nargs="*")
+    taken.add_argument("--all", action="store_true", help="withdraw all grants")
+    _add(taken, _namespace, _map)
+
+    told = _verb(verbs, "status", "say how the daemon is", "status")
+    told.add_argument("--json", action="store_true", help="print a JSON object")
+    _add(told, _map, _state)
+    return parser
+
+
+def poprelayd_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``poprelayd``, the ancestor's name for the daemon."""
+    parser = _Parser(
+        prog="poprelayd",
+        description="POP-before-SMTP for sendmail; the same as: journalrelay run.",
+        epilog="-p, -a, -r and -f do what they did in the poprelayd of 1998 and end.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    _config(parser)
+    parser.set_defaults(prog=parser.prog, verb="run")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("-d", action="store_true", help="be the daemon (also without options)")
+    what.add_argument("-p", dest="print", action="store_true", help="print addresses and seconds")
+    what.add_argument("-a", dest="add", metavar="IP", action="append", help="add an address")
+    what.add_argument(
+        "-r", dest="remove", metavar="IP", action="append", default=[], help="remove an address"
+    )
+    what.add_argument("-f", dest="flush", action="store_true", help="remove all addresses")
+    _add(parser, _source, _map, _state)
+    return parser
+
+
+def _verb(
+    verbs: "argparse._SubParsersAction[_Parser]", name: str, text: str, example: str
+) -> _Parser:
+    verb = verbs.add_parser(
+        name,
+        help=text,
+        description=text.capitalize() + ".",
+        epilog=f"example: journalrelay {example}",
+        allow_abbrev=False,
+    )
+    return verb
+
+
+def _add(
+    parser: argparse.ArgumentParser, *groups: Callable[[argparse.ArgumentParser], None]
+) -> None:
+    for group in groups:
+        group(parser)
+
+
+def _config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c", dest="config", metavar="FILE", type=_file, help="read this configuration alone"
+    )
+
+
+def _source(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--directory", metavar="DIR", type=_file, help="journal files of DIR")
+    where.add_argument("--file", metavar="FILE", type=_file, nargs="+", help="these journal files")
+    _namespace(where)
+
+
+def _namespace(parser: "argparse._ActionsContainer") -> None:
+    parser.add_argument("--namespace", metavar="NS", help="the journal namespace NS")
+
+
+def _map(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--map", metavar="FILE", type=_file, help="sendmail's map")
+
+
+def _state(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--state", metavar="DIR", type=_file, help=f"kept places (default {STATE})")

@@ -1,0 +1,114 @@
+"""``grant``, ``revoke`` and ``expire``: changes of the map that no login made.
+
+A grant or revocation is first an entry in the journal, which the daemon and every rebuild honour,
+and then a change of the map, so that it holds at once and without a daemon.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from journalrelay import clock, ledger
+from journalrelay.commands import NO
+from journalrelay.commands.address import typed_network
+from journalrelay.errors import NoInputError, PermissionRelayError, UnavailableError, UsageError
+from journalrelay.grant import map_key, spell
+from journalrelay.ledger import Journal
+from journalrelay.policy import never_granted, revoked_keys
+from journalrelay.popmap import Changes
+from journalrelay.site import Site
+from journalrelay.timespan import format_span
+
+
+def grant(site: Site, texts: Sequence[str], span_us: int | None) -> int:
+    """Let addresses relay for ``span_us``, or for the window when None."""
+    _need_root("grant")
+    rules = site.config.rules
+    span_us = rules.window_us if span_us is None else span_us
+    if span_us > rules.max_grant_us:
+        raise UsageError(f"--for: longer than relay.max_grant, {format_span(rules.max_grant_us)}")
+    networks = [typed_network(text, rules.ipv6_prefix) for text in texts]
+    for network in networks:
+        reason = never_granted(network, rules.never)
+        if reason:
+            print(f"journalrelay: {spell(network)} is not granted: {reason}", file=sys.stderr)
+            return NO
+    now_us = clock.now_us()
+    expiry_s = (now_us + span_us) // 1_000_000
+    journal = _ledger_of(site)
+    changes = Changes()
+    for network in networks:
+        if journal:
+            ledger.log_grant(journal, network, expiry_s, site.map_path)
+        changes.grant(map_key(network), expiry_s)
+    popmap = site.popmap()
+    popmap.create()
+    popmap.commit(changes, now_us // 1_000_000)
+    for network in networks:
+        print(f"{spell(network)} may relay for {format_span(span_us)}")
+    return os.EX_OK
+
+
+def revoke(site: Site, texts: Sequence[str], *, everything: bool) -> int:
+    """Withdraw what addresses, or all, were granted; later logins grant again."""
+    _need_root("revoke")
+    rules = site.config.rules
+    networks = [typed_network(text, rules.ipv6_prefix) for text in texts]
+    changes = Changes()
+    if everything:
+        changes.remove_all()
+    for network in networks:
+        changes.remove(revoked_keys(network, rules))
+    try:
+        journal = _ledger_of(site)
+        for entry in [None] if everything else networks:
+            if journal:
+                ledger.log_revocation(journal, entry, site.map_path)
+    finally:  # also when journald does not answer: what is granted now ends now
+        closed = _withdraw(site, changes)
+    what = "all grants" if everything else ", ".join(map(spell, networks))
+    print(f"{what} revoked ({closed} in the map)")
+    return os.EX_OK
+
+
+def expire(site: Site, *, dry_run: bool) -> int:
+    """Remove what has expired; say how much that was."""
+    now_s = clock.now_us() // 1_000_000
+    popmap = site.popmap()
+    if dry_run:
+        count = sum(expiry <= now_s for expiry in popmap.read().values())
+        print(f"{count} expired, would be removed")
+    else:
+        count = popmap.expire(now_s)
+        if count:
+            print(f"{count} expired, removed")
+    return os.EX_OK
+
+
+def _withdraw(site: Site, changes: Changes) -> int:
+    try:
+        return len(site.popmap().commit(changes, clock.now_us() // 1_000_000).closed)
+    except NoInputError:  # no map: nothing is granted
+        return 0
+
+
+def _need_root(verb: str) -> None:
+    if os.getuid() != 0:
+        raise PermissionRelayError(
+            f"{verb} needs root: the journal proves who did it (try: sudo journalrelay {verb})"
+        )
+
+
+def _ledger_of(site: Site) -> Journal | None:
+    """Return the journal to write to; None, and a warning, on a host that has none."""
+    journal = site.journal()
+    if journal.exists():
+        return journal
+    if site.config.namespace:
+        raise UnavailableError(f"there is no journal namespace {site.config.namespace!r} here")
+    print(
+        "journalrelay: this host has no journal: what is done by hand holds until the map is "
+        "made anew",
+        file=sys.stderr,
+    )
+    return None

@@ -1,0 +1,147 @@
+"""``replay``: walk the source from some place and apply it; the journal is the ledger."""
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from typing import TextIO
+
+from journalrelay import clock
+from journalrelay.errors import UsageError
+from journalrelay.event import Login, Record
+from journalrelay.grant import parse_key, spell
+from journalrelay.locks import no_daemon
+from journalrelay.owner import as_owner
+from journalrelay.policy import Verdict
+from journalrelay.relay import Relay
+from journalrelay.site import Site
+from journalrelay.sources.source import Source
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to walk and what to do with it; neither cursor nor time means the saved place."""
+
+    cursor: str | None = None
+    since_us: int | None = None
+    dry_run: bool = False
+    as_json: bool = False
+
+
+def replay(site: Site, request: Request) -> int:
+    """Walk the source to its end; print each login as JSON, or one line of what came of it."""
+    parts = site.parts()
+    verdicts: dict[str, int] = {}
+
+    def witness(record: Record, login: Login, verdict: Verdict) -> None:
+        verdicts[verdict.word] = verdicts.get(verdict.word, 0) + 1
+        if request.as_json:
+            print(_as_json(record, login, verdict))
+
+    relay = Relay(parts, witness)
+    for note in _begin(relay, parts.source, request):
+        print(f"journalrelay: {note}", file=sys.stderr)
+    records = _walk(relay, parts.source, request.dry_run)
+    if request.cursor is None and request.since_us is None and not request.dry_run:
+        with as_owner(site.map_path.parent), no_daemon(site.map_path) as alone:
+            if alone:
+                relay.save()
+    if not request.as_json:
+        came = ", ".join(f"{count} {word}" for word, count in sorted(verdicts.items()))
+        print(
+            f"{records} entries read, {sum(verdicts.values())} logins{': ' + came if came else ''}"
+        )
+    return os.EX_OK
+
+
+def _begin(relay: Relay, source: Source, request: Request) -> list[str]:
+    """Make the map believable and go to where the walk begins; return what was amiss."""
+    now_us, notes = clock.now_us(), list[str]()
+    saved = request.cursor is None and request.since_us is None
+    place = relay.kept_place(notes) if saved else None
+    if not request.dry_run:
+        relay.settle_map(now_us, notes, place)
+    if saved:
+        relay.go_on(now_us, notes, place)
+        return notes
+    relay.recall(now_us)
+    if request.since_us is not None:
+        source.seek_time(request.since_us)
+        return notes
+    try:
+        if not source.seek_cursor(str(request.cursor), inclusive=True):
+            notes.append("the cursor's entry is gone; reading begins at the next one")
+    except ValueError:
+        raise UsageError(
+            f"--cursor: {request.cursor!r} is no cursor (journalctl --show-cursor prints one)"
+        ) from None
+    return notes
+
+
+def _walk(relay: Relay, source: Source, dry_run: bool) -> int:
+    step = relay.weigh if dry_run else relay.step
+    progress = Progress(sys.stderr, source) if sys.stderr.isatty() else None
+    records, more = 0, True
+    while more:
+        source.refresh()
+        done = step(clock.now_us())
+        records, more = records + done.records, done.more
+        if progress:
+            progress.show(records)
+    if progress:
+        progress.clear()
+    return records
+
+
+class Progress:
+    """A line on a terminal that says how far a long walk is, by the time of its entries."""
+
+    _EVERY_S = 0.2
+    _BAR = 30
+
+    def __init__(self, terminal: TextIO, source: Source) -> None:
+        self._terminal = terminal
+        self._source = source
+        self._began_s = self._shown_s = time.monotonic()
+        self._first_us: int | None = None
+        self._last_us = source.last_time_us() or 0
+
+    def show(self, records: int) -> None:
+        """Draw the line anew, five times a second at most."""
+        now_s = time.monotonic()
+        place = self._source.place()
+        if place is None:
+            return
+        self._first_us = self._first_us or place[1]
+        if now_s - self._shown_s < self._EVERY_S:
+            return
+        self._shown_s = now_s
+        part = (place[1] - self._first_us) / max(1, self._last_us - self._first_us)
+        full = round(self._BAR * min(1.0, max(0.0, part)))
+        rate = records / (now_s - self._began_s)
+        bar = "#" * full + "." * (self._BAR - full)
+        self._terminal.write(f"\r[{bar}] {records} entries, {rate:,.0f}/s\x1b[K")
+        self._terminal.flush()
+
+    def clear(self) -> None:
+        """Take the line away."""
+        self._terminal.write("\r\x1b[K")
+        self._terminal.flush()
+
+
+def _as_json(record: Record, login: Login, verdict: Verdict) -> str:
+    return json.dumps(
+        {
+            "cursor": record.cursor(),
+            "time": login.logged_at_us / 1_000_000,
+            "address": spell(parse_key(verdict.key)),
+            "user": login.user.decode("utf-8", "backslashreplace"),
+            "service": login.service,
+            "daemon": login.daemon,
+            "verdict": verdict.word,
+            "reason": verdict.reason,
+            "expiry": verdict.expiry_s,
+        },
+        ensure_ascii=False,
+    )

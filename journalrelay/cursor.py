@@ -1,0 +1,81 @@
+"""The place up to which a source was read, kept over restarts; it follows the map, never leads.
+
+One JSON file a source in the state directory: ``{"format": 1, "cursor", "time_us", "boot",
+"clock_us"}``, replaced atomically. ``clock_us`` is the wall clock minus the monotonic one of boot
+``boot`` when it was saved: a clock that was stepped back since shows in it.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from journalrelay.errors import DataError, translate
+from journalrelay.owner import as_owner
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Place:
+    """A journal cursor, the time of its entry, and the clock that its reader lived by."""
+
+    cursor: str
+    time_us: int
+    boot: str
+    clock_us: int
+
+
+class CursorFile:
+    """The kept place of the source called ``name`` in the directory ``state``."""
+
+    def __init__(self, state: Path, name: str) -> None:
+        self.path = state / f"{name}.cursor"
+
+    def load(self) -> Place | None:
+        """Return the kept place, None when there is none yet; DataError when it is garbage."""
+        try:
+            with as_owner(self.path.parent):
+                content = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._translated(error) from error
+        try:
+            return _place(json.loads(content))
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(
+                f"{self.path}: not a saved place (remove it: the last window is read instead)"
+            ) from error
+
+    def save(self, place: Place) -> None:
+        """Replace the kept place, so that a kill leaves the old or the new one, whole."""
+        beside = self.path.with_suffix(".cursor.new")
+        content = json.dumps({"format": _FORMAT, **asdict(place)}).encode() + b"\n"
+        try:
+            with as_owner(self.path.parent):
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+                fd = os.open(beside, flags, 0o644)
+                try:
+                    os.write(fd, content)
+                    os.fdatasync(fd)
+                finally:
+                    os.close(fd)
+                os.replace(beside, self.path)
+        except OSError as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: OSError) -> Exception:
+        return translate(error, f"{self.path}", "the state directory must be the daemon's own")
+
+
+def _place(content: dict[str, object]) -> Place:
+    if content["format"] != _FORMAT:
+        raise ValueError
+    cursor, boot = content["cursor"], content["boot"]
+    time_us, clock_us = content["time_us"], content["clock_us"]
+    if not isinstance(cursor, str) or not isinstance(boot, str):
+        raise TypeError
+    if not isinstance(time_us, int) or not isinstance(clock_us, int):
+        raise TypeError
+    return Place(cursor, time_us, boot, clock_us)

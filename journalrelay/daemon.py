@@ -1,0 +1,253 @@
+"""The daemon: signals, readiness, watchdog, reload, and the loop that keeps the road going.
+
+journald tells readers of new entries a third of a second late, but shows them at once. So the loop
+waits on the journal's descriptor for ten milliseconds at most, and then looks for itself.
+"""
+
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from journalrelay import clock
+from journalrelay.errors import RelayError, TryAgainError
+from journalrelay.event import Login, Record
+from journalrelay.grant import parse_key, spell
+from journalrelay.ledger import GRANTED_ID, REVOKED_ID
+from journalrelay.locks import daemon_pid, take_daemon_lock
+from journalrelay.log import INFO, NOTICE, WARNING, open_log
+from journalrelay.notify import Notifier
+from journalrelay.owner import as_owner
+from journalrelay.policy import Verdict
+from journalrelay.popmap import Committed, plainly
+from journalrelay.relay import Relay
+from journalrelay.report import Report
+from journalrelay.site import Site
+from journalrelay.sources.source import Source
+
+TURN_MS = 10
+_SECOND_S = 1.0
+_MORE_TO_START_S = 60
+_TOLD_AT_MOST = 1000
+_ENDING = {signal.SIGTERM, signal.SIGINT}
+
+
+class Daemon:
+    """One map's daemon. ``load`` reads the configuration, again at every reload."""
+
+    def __init__(self, load: Callable[[], Site]) -> None:
+        self._load = load
+        self._notifier = Notifier()
+        self._asked: set[int] = set()
+        self._ready = False
+        self._lock: int | None = None
+        self._site: Site
+        self._source: Source
+        self._granted: dict[bytes, Login] = {}
+        self._told: set[tuple[bytes, str]] = set()
+        self._due_s = self._count_due_s = 0.0
+
+    def run(self) -> None:
+        """Do the road's work until SIGTERM or SIGINT; every login logged by then is in the map."""
+        with _signals(self._asked) as woken:
+            self._take(self._load())
+            self._catch_up()
+            self._ready = True
+            self._notifier.ready()
+            while not self._asked & _ENDING:
+                if signal.SIGHUP in self._asked:
+                    self._reload()
+                if not self._turn():
+                    self._wait(woken)
+            self._notifier.stopping()
+            self._turn()
+            self._relay.save()
+            self._log(NOTICE, f"stopped; {self._report.line()}")
+
+    def _take(self, site: Site) -> None:
+        """Become the daemon of ``site``; when that fails, what was before stays."""
+        same = self._lock is not None and site.map_path == self._site.map_path
+        lock = self._lock if same else _take_lock(site)
+        report = Report(
+            since_us=clock.now_us(),
+            map_path=str(site.map_path),
+            source=site.where().name,
+            daemons=[daemon.name for daemon in site.config.daemons],
+        )
+        try:
+            parts = site.parts()
+            parts.popmap.sweep()
+            relay = Relay(parts, self._witness(report), self._progress)
+            notes = relay.start(clock.now_us())
+        except RelayError:
+            if lock is not None and not same:
+                os.close(lock)
+            raise
+        if self._lock is not None:
+            self._source.close()
+            if not same:
+                os.close(self._lock)
+        self._site, self._lock, self._report, self._relay = site, lock, report, relay
+        self._source, self._popmap = parts.source, parts.popmap
+        self._log = open_log(site.journal())
+        self._count_due_s = 0.0
+        for note in notes:
+            self._fault(note)
+
+    def _catch_up(self) -> None:
+        """Read to the end of what there is, and say in one line what came of it."""
+        while self._turn() and not self._asked & _ENDING:
+            pass
+        self._relay.save()
+        self._look_after(behind=False)
+        names = ", ".join(self._report.daemons)
+        self._log(
+            NOTICE, f"keeping {self._site.map_path} by logins at {names}; {self._report.line()}"
+        )
+
+    def _reload(self) -> None:
+        """Read the configuration again; a wrong one changes nothing and is said."""
+        self._asked.discard(signal.SIGHUP)
+        self._notifier.reloading()
+        try:
+            self._relay.save()
+            self._take(self._load())
+            self._catch_up()
+        except RelayError as error:
+            self._fault(f"reload: {error}; the earlier configuration stays")
+        self._notifier.ready()
+
+    def _turn(self) -> bool:
+        """Do one batch and what is due; tell whether the source holds more already."""
+        self._source.refresh()
+        step = self._relay.step(clock.now_us())
+        self._report.records += step.records
+        self._tell(step.committed)
+        now_s = time.monotonic()
+        if now_s >= self._due_s:
+            self._due_s = now_s + _SECOND_S
+            self._look_after(step.more)
+        return step.more
+
+    def _wait(self, woken: socket.socket) -> None:
+        """Wait until the journal or a signal has something, ten milliseconds at most."""
+        poll = select.poll()
+        poll.register(self._source.fileno(), select.POLLIN)
+        poll.register(woken, select.POLLIN)
+        if any(fd == woken.fileno() for fd, _ in poll.poll(TURN_MS)):
+            woken.recv(64)
+
+    def _progress(self) -> None:
+        """Tell systemd that the loop goes on, and while starting that it needs more time."""
+        self._notifier.alive(starting_s=0 if self._ready else _MORE_TO_START_S)
+
+    def _look_after(self, behind: bool) -> None:
+        """Once a second: mend the map if need be, keep the place, report."""
+        why = self._relay.mend(clock.now_us())
+        if why:
+            self._fault(f"{why}; the map was made anew from the journal")
+        self._relay.save()
+        self._count()
+        place = self._source.place()
+        if place:
+            self._report.cursor, self._report.read_to_us = place
+            self._report.lag_s = (clock.now_us() - place[1]) / 1e6 if behind else 0.0
+        self._notifier.status(self._report.line())
+        self._report.write(self._site.status_file)
+
+    def _count(self) -> None:
+        """Count what is granted; not sooner than after a hundred times what counting takes."""
+        began_s = time.monotonic()
+        if began_s >= self._count_due_s:
+            with suppress(RelayError):  # a map that is being replaced; the next look mends it
+                self._report.granted_now = self._popmap.count(clock.now_us() // 1_000_000)
+            self._count_due_s = began_s + 100 * (time.monotonic() - began_s)
+
+    def _witness(self, report: Report) -> Callable[[Record, Login, Verdict], None]:
+        def witness(record: Record, login: Login, verdict: Verdict) -> None:
+            report.witness(login, verdict)
+            if self._ready and verdict.word == "granted":
+                self._granted[verdict.key] = login
+            elif self._ready and verdict.word == "refused":
+                self._tell_refusal(login, verdict)
+
+        return witness
+
+    def _tell(self, committed: Committed) -> None:
+        """Log what a batch changed, once it is in the map; a renewal is no event."""
+        for key in committed.opened if self._ready else ():
+            login = self._granted.get(key)
+            if login:
+                address = spell(parse_key(key))
+                self._log(
+                    INFO,
+                    f"granted {address}: {login.service} login of {_quote(login.user)} "
+                    f"at {login.daemon}",
+                    MESSAGE_ID=GRANTED_ID,
+                    RELAY_ADDRESS=address,
+                    RELAY_USER=_quote(login.user),
+                    RELAY_DAEMON=login.daemon,
+                )
+        for key in committed.closed if self._ready else ():
+            address = spell(parse_key(key))
+            self._log(INFO, f"revoked {address}", MESSAGE_ID=REVOKED_ID, RELAY_ADDRESS=address)
+        self._granted.clear()
+
+    def _tell_refusal(self, login: Login, verdict: Verdict) -> None:
+        """Log a refusal, once for each address and reason."""
+        if len(self._told) >= _TOLD_AT_MOST:
+            self._told.clear()
+        if (verdict.key, verdict.reason) in self._told:
+            return
+        self._told.add((verdict.key, verdict.reason))
+        self._log(
+            NOTICE,
+            f"refused {login.address}: {verdict.reason} ({login.service} login of "
+            f"{_quote(login.user)} at {login.daemon})",
+        )
+
+    def _fault(self, text: str) -> None:
+        self._report.last_fault = text
+        self._log(WARNING, text)
+
+
+def _quote(user: bytes) -> str:
+    """Return a user's name, which is the client's text, so that it can do no harm in a log."""
+    return repr(user.decode("utf-8", "backslashreplace"))
+
+
+def _take_lock(site: Site) -> int:
+    """Return the lock of the map's one daemon; TryAgainError when another one runs."""
+    path = site.map_path
+    with as_owner(path.parent), plainly(path):
+        lock = take_daemon_lock(path)
+    if lock is None:
+        raise TryAgainError(
+            f"{path}: another daemon keeps this map (process {daemon_pid(path)}; stop it, or "
+            "name another map with --map)"
+        )
+    return lock
+
+
+@contextmanager
+def _signals(asked: set[int]) -> Iterator[socket.socket]:
+    """Collect SIGTERM, SIGINT and SIGHUP in ``asked``; the socket wakes a poll for them."""
+    woken, wake = socket.socketpair()
+    woken.setblocking(False)
+    wake.setblocking(False)
+    former = {
+        number: signal.signal(number, lambda number, _frame: asked.add(number))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    }
+    earlier = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+    try:
+        yield woken
+    finally:
+        signal.set_wakeup_fd(earlier)
+        for number, handler in former.items():
+            signal.signal(number, handler)
+        woken.close()
+        wake.close()

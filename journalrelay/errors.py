@@ -1,0 +1,66 @@
+"""The errors an operator can meet, each with its whole message and its exit code.
+
+They are raised where the fact is known and printed in one place, :func:`journalrelay.cli.main`.
+Exit codes are those of sysexits(3); 1 is a negative answer and not an error.
+"""
+
+import errno
+import os
+
+
+class RelayError(Exception):
+    """A failure whose text says what failed, on what, and what to do."""
+
+    exit_code = os.EX_SOFTWARE
+
+
+class UsageError(RelayError):
+    """The command line asks for something that cannot be."""
+
+    exit_code = os.EX_USAGE
+
+
+class ConfigError(RelayError):
+    """The configuration is wrong; the text lists every fault, one a line."""
+
+    exit_code = os.EX_CONFIG
+
+
+class DataError(RelayError):
+    """A file of ours holds what we never wrote."""
+
+    exit_code = os.EX_DATAERR
+
+
+class NoInputError(RelayError):
+    """What should be read is not there."""
+
+    exit_code = os.EX_NOINPUT
+
+
+class UnavailableError(RelayError):
+    """A service that is needed does not answer."""
+
+    exit_code = os.EX_UNAVAILABLE
+
+
+class TryAgainError(RelayError):
+    """Somebody else is in the way, or the disk is full; later it may work."""
+
+    exit_code = os.EX_TEMPFAIL
+
+
+class PermissionRelayError(RelayError):
+    """The caller may not do this."""
+
+    exit_code = os.EX_NOPERM
+
+
+def translate(error: OSError, what: str, mend: str) -> RelayError:
+    """Return the error an operator should see for an ``OSError`` met while doing ``what``."""
+    text = f"{what}: {error.strerror or error} ({mend})"
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return NoInputError(text)
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return PermissionRelayError(text)
+    return TryAgainError(text)

@@ -1,0 +1,66 @@
+"""What flows through the house: records from a source, and the events that they prove."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from journalrelay.grant import Address, Network
+
+
+class Record(Protocol):
+    """One journal entry or log line, seen while its source stands on it.
+
+    Only ``message`` is read eagerly; a record that matches nothing costs nothing more.
+    """
+
+    @property
+    def message(self) -> bytes:
+        """The whole MESSAGE, empty when there is none."""
+
+    def field(self, name: str) -> bytes | None:
+        """Return a journal field's bytes; None when it is missing, and so not to be trusted."""
+
+    def logged_at_us(self) -> int:
+        """Return ``__REALTIME_TIMESTAMP``: when journald received it, µs since the epoch."""
+
+    def clock_ahead_us(self) -> int:
+        """Return how far the clock that stamped the record ran ahead of today's, in µs.
+
+        Known only within one boot, by comparing the monotonic clock; 0 when it is not known.
+        """
+
+    def cursor(self) -> str:
+        """Return the record's place, from which the source can be read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A client proved to a POP or IMAP daemon who it is."""
+
+    address: Address
+    user: bytes
+    service: str
+    daemon: str
+    logged_at_us: int
+    server: Address | None = None
+    clock_ahead_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HandGrant:
+    """The operator granted ``network`` until ``expiry_s`` (``journalrelay grant``)."""
+
+    network: Network
+    expiry_s: int
+    logged_at_us: int
+    clock_ahead_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """The operator withdrew ``network``, or all there is when None (``journalrelay revoke``)."""
+
+    network: Network | None
+    logged_at_us: int
+
+
+Event = Login | HandGrant | Revocation

@@ -1,0 +1,75 @@
+"""A client's address, the part of it that is granted, and its spelling as a key of the map.
+
+The spelling is what sendmail asks for (``&{client_addr}`` folded to lower case, measured on 8.17
+and 8.18): ``192.0.2.7``, ``ipv6:2001:db8:0:0:0:0:0:1`` with all eight groups, and for a /64 its
+four groups, ``ipv6:2001:db8:1:2``.
+"""
+
+import ipaddress
+from functools import lru_cache
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_IPV6 = b"ipv6:"
+
+
+@lru_cache(maxsize=4096)
+def parse_address(text: bytes) -> Address | None:
+    """Return the address that a log line or a person spelled, or None if it is none.
+
+    An IPv4 address inside IPv6 (``::ffff:192.0.2.7``) is the IPv4 address; a zone (``%eth0``)
+    makes an address unusable, since sendmail never asks for one.
+    """
+    try:
+        address = ipaddress.ip_address(text.decode("ascii"))
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address):
+        return None if address.scope_id else address.ipv4_mapped or address
+    return address
+
+
+@lru_cache(maxsize=4096)
+def fold(address: Address, ipv6_prefix: int) -> Network:
+    """Return what a login from ``address`` grants: itself, or its /64 (``relay.ipv6_prefix``)."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return ipaddress.IPv4Network(address)
+    return ipaddress.IPv6Network((address, ipv6_prefix), strict=False)
+
+
+@lru_cache(maxsize=4096)
+def map_key(network: Network) -> bytes:
+    """Return the key under which ``network`` (a single address, or an IPv6 /64) is granted."""
+    if isinstance(network, ipaddress.IPv4Network):
+        return str(network.network_address).encode()
+    packed = network.network_address.packed[: network.prefixlen // 8]
+    groups = (int.from_bytes(packed[at : at + 2]) for at in range(0, len(packed), 2))
+    return _IPV6 + b":".join(b"%x" % group for group in groups)
+
+
+def parse_key(key: bytes) -> Network:
+    """Return the network that a key of the map stands for; ValueError if sendmail never asks it."""
+    text = key.decode("ascii")
+    network: Network
+    if not text.startswith("ipv6:"):
+        network = ipaddress.IPv4Network(text)
+    elif text.count(":") == 8:
+        network = ipaddress.IPv6Network(text[5:])
+    else:
+        network = ipaddress.IPv6Network(f"{text[5:]}::/64")
+    if map_key(network) != key:
+        raise ValueError(f"{key!r} is not spelled as sendmail asks for it")
+    return network
+
+
+def client_keys(address: Address) -> tuple[bytes, ...]:
+    """Return the keys that sendmail's popip rule asks for when ``address`` connects."""
+    return tuple(dict.fromkeys(map_key(fold(address, prefix)) for prefix in (128, 64)))
+
+
+def spell(network: Network) -> str:
+    """Return a granted network as people and JSON read it (RFC 5952; a /64 with its length)."""
+    if network.prefixlen == network.max_prefixlen:
+        return str(network.network_address)
+    return str(network)

@@ -1,0 +1,145 @@
+"""Our own entries in the journal: what the operator did by hand, and what the daemon tells.
+
+The journal is the ledger. ``grant`` and ``revoke`` are entries in it, with MESSAGE_IDs of their
+own, and are read back wherever logins are. They count only when root of this machine wrote them,
+for the map at hand. They are sent by journald's native protocol
+(https://systemd.io/JOURNAL_NATIVE_PROTOCOL), over its socket rather than libsystemd's call, which
+cannot name a namespace and waits when journald does not read.
+"""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from journalrelay.errors import UnavailableError
+from journalrelay.event import HandGrant, Record, Revocation
+from journalrelay.grant import Network, spell
+
+GRANT_ID = "a9333ae4bd204ddeb75a480910f2daa9"
+REVOKE_ID = "925e911b4a5b454ca9c37e834d5c5b01"
+GRANTED_ID = "88621e559e6144c8a0eacb7e5e980889"
+EXPIRED_ID = "28f46365096247d1802f2bde943e7b74"
+REVOKED_ID = "db6c099a43b54b5e9d81aa89240c0fc4"
+
+_OPENING = b"relay by hand: "
+_MACHINE = Path("/etc/machine-id")
+_EVERYTHING = "all"
+_SEND_WAIT_S = 5.0
+
+
+def matches(map_path: Path) -> list[str]:
+    """Return the journal's matches for hand entries of the map at ``map_path``."""
+    return [
+        f"MESSAGE_ID={GRANT_ID}",
+        f"MESSAGE_ID={REVOKE_ID}",
+        *(f"{name}={value}" for name, value in _trusted(map_path).items()),
+    ]
+
+
+def read(record: Record, map_path: Path) -> HandGrant | Revocation | None:
+    """Return what the operator did by hand, if that is what the record says and he wrote it."""
+    if not record.message.startswith(_OPENING):
+        return None
+    for name, value in _trusted(map_path).items():
+        if record.field(name) != value.encode():
+            return None
+    kind = record.field("MESSAGE_ID")
+    address = (record.field("RELAY_ADDRESS") or b"").decode("ascii", "replace")
+    try:
+        if kind == REVOKE_ID.encode():
+            network = None if address == _EVERYTHING else ipaddress.ip_network(address)
+            return Revocation(network, record.logged_at_us())
+        if kind == GRANT_ID.encode():
+            expiry_s = int(record.field("RELAY_EXPIRY") or b"")
+            return HandGrant(
+                ipaddress.ip_network(address),
+                expiry_s,
+                record.logged_at_us(),
+                record.clock_ahead_us(),
+            )
+    except ValueError:
+        pass
+    return None
+
+
+def _trusted(map_path: Path) -> dict[str, str]:
+    return {
+        "_UID": "0",
+        "_TRANSPORT": "journal",
+        "_MACHINE_ID": _machine_id(),
+        "RELAY_MAP": str(map_path),
+    }
+
+
+def _machine_id() -> str:
+    try:
+        return _MACHINE.read_text("ascii").strip()
+    except OSError:
+        return "unknown"
+
+
+def log_grant(journal: "Journal", network: Network, expiry_s: int, map_path: Path) -> None:
+    """Enter a hand grant in the ledger; UnavailableError when journald does not take it."""
+    journal.send_surely(
+        f"{_OPENING.decode()}{spell(network)} granted until {expiry_s}",
+        MESSAGE_ID=GRANT_ID,
+        RELAY_ADDRESS=spell(network),
+        RELAY_EXPIRY=str(expiry_s),
+        RELAY_MAP=str(map_path),
+    )
+
+
+def log_revocation(journal: "Journal", network: Network | None, map_path: Path) -> None:
+    """Enter a revocation, of all grants when ``network`` is None."""
+    what = _EVERYTHING if network is None else spell(network)
+    journal.send_surely(
+        f"{_OPENING.decode()}{what} revoked",
+        MESSAGE_ID=REVOKE_ID,
+        RELAY_ADDRESS=what,
+        RELAY_MAP=str(map_path),
+    )
+
+
+class Journal:
+    """journald's native socket, of this host's journal or of one of its namespaces."""
+
+    def __init__(self, namespace: str | None = None) -> None:
+        directory = f"journal.{namespace}" if namespace else "journal"
+        self._address = f"/run/systemd/{directory}/socket"
+
+    def exists(self) -> bool:
+        """Tell whether there is such a journal on this host, running or not."""
+        return os.path.isdir(os.path.dirname(self._address))
+
+    def send(self, message: str, priority: int, **fields: str) -> bool:
+        """Offer an entry to journald and tell whether it took it; never waits."""
+        try:
+            self._send(message, priority, fields, wait_s=0)
+        except OSError:
+            return False
+        return True
+
+    def send_surely(self, message: str, **fields: str) -> None:
+        """Hand an entry to journald, or raise UnavailableError."""
+        try:
+            self._send(message, 5, fields, wait_s=_SEND_WAIT_S)
+        except OSError as error:
+            raise UnavailableError(
+                f"{self._address}: {error.strerror or error} (journald must run: the journal is "
+                "the ledger; systemctl start systemd-journald)"
+            ) from error
+
+    def _send(self, message: str, priority: int, fields: Mapping[str, str], wait_s: float) -> None:
+        named = {"MESSAGE": message, "PRIORITY": str(priority), **fields}
+        named["SYSLOG_IDENTIFIER"] = "poprelayd"
+        entry = b"".join(_field(name, value) for name, value in named.items())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            sender.settimeout(wait_s)
+            sender.sendto(entry, self._address)
+
+
+def _field(name: str, value: str) -> bytes:
+    content = os.fsencode(value)
+    return b"%s\n%s%s\n" % (name.encode(), len(content).to_bytes(8, "little"), content)

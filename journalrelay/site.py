@@ -1,0 +1,60 @@
+"""One installation: its configuration and the files it works on, options of the command line
+included."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from journalrelay import ledger
+from journalrelay.config import Config
+from journalrelay.cursor import CursorFile
+from journalrelay.popmap import PopMap
+from journalrelay.relay import Parts, matches
+from journalrelay.sources.journal import JournalSource, Where
+
+STATE = Path("/var/lib/poprelayd")
+RUNTIME = Path("/run/poprelayd")
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a relay reads, writes and remembers."""
+
+    config: Config
+    state: Path = STATE
+    files: tuple[Path, ...] = ()
+
+    @property
+    def map_path(self) -> Path:
+        """Return the map's file."""
+        return self.config.map_path
+
+    def popmap(self, careful: bool = True) -> PopMap:
+        """Return the map, not yet opened; see :class:`PopMap` for ``careful``."""
+        return PopMap(self.config.map_path, self.config.map_type, careful)
+
+    def where(self) -> Where:
+        """Return which journal is read: ``--file`` before what is configured."""
+        if self.files:
+            return Where(files=self.files)
+        return Where(directory=self.config.directory, namespace=self.config.namespace)
+
+    def journal(self) -> ledger.Journal:
+        """Return the journal into which this installation writes."""
+        return ledger.Journal(self.config.namespace)
+
+    def parts(self) -> Parts:
+        """Return what its pipeline is made of, with the source open."""
+        by_hand = ledger.matches(self.map_path)
+        source = JournalSource(self.where(), matches(self.config.daemons), by_hand)
+        return Parts(
+            source=source,
+            daemons=self.config.daemons,
+            rules=self.config.rules,
+            popmap=self.popmap(careful=False),
+            kept=CursorFile(self.state, source.name),
+        )
+
+    @property
+    def status_file(self) -> Path:
+        """Return the daemon's report: in /run, beside the state when that is not the usual one."""
+        return (RUNTIME if self.state == STATE else self.state) / "status.json"

@@ -1,0 +1,51 @@
+"""What the pipeline asks of any source of records."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from journalrelay.event import Record
+
+
+class Source(Protocol):
+    """A stream of records that can be read from a place and followed as it grows.
+
+    Positions are left between records: :meth:`read` goes on where it stopped.
+    """
+
+    @property
+    def name(self) -> str:
+        """What its saved place is called in the state directory; the same for the same files."""
+
+    def fileno(self) -> int:
+        """Return a descriptor for poll(2) that becomes readable when records may have come."""
+
+    def refresh(self) -> None:
+        """Take notice of new, rotated and deleted files; call it on every turn."""
+
+    def seek_time(self, time_us: int) -> None:
+        """Go to the first record at or after a time."""
+
+    def seek_cursor(self, cursor: str, *, inclusive: bool) -> bool:
+        """Go to the record of a cursor, or behind it; False when that record is gone.
+
+        Then the source stands on the next record there is, and nothing after it is skipped.
+        ValueError when it is no cursor at all.
+        """
+
+    def read(self, limit: int) -> Iterator[Record]:
+        """Yield the next records, at most ``limit``; fewer at the end of what there is.
+
+        The record is valid until the next one is asked for.
+        """
+
+    def place(self) -> tuple[str, int] | None:
+        """Return cursor and time (µs) of the last record read, None before the first."""
+
+    def by_hand(self, since_us: int) -> Iterator[Record]:
+        """Yield what the operator did by hand since a time, oldest first, apart from reading."""
+
+    def last_time_us(self) -> int | None:
+        """Return the time of the newest record there is, None when there is none."""
+
+    def close(self) -> None:
+        """Let go of all files."""
