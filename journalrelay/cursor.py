@@ -43,7 +43,7 @@ class CursorFile:
             raise self._translated(error) from error
         try:
             return _place(json.loads(content))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise DataError(
                 f"{self.path}: not a saved place (remove it: the last window is read instead)"
             ) from error

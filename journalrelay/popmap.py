@@ -15,19 +15,20 @@ is written anew beside, renamed into place, and the old file's mtime is moved fo
 running sendmail processes open the new one.
 """
 
+import errno
 import fcntl
 import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from journalrelay import pages
-from journalrelay.errors import DataError, NoInputError, RelayError, TryAgainError, translate
-from journalrelay.locks import WAIT_S, acquire
+from journalrelay.errors import DataError, NoInputError, RelayError, translate
+from journalrelay.locks import WAIT_S, acquire, daemon_lock
 from journalrelay.owner import as_owner
 
 try:
@@ -98,6 +99,7 @@ class PopMap:
         self.kind = kind
         self._careful = careful
         self._wait_s = wait_s
+        self._marked_s = 0
         self._at_most = 0  # how many keys there can be; another process may have removed some
 
     def identity(self) -> tuple[int, int] | None:
@@ -124,8 +126,8 @@ class PopMap:
 
     def touch(self) -> None:
         """Move mtime forward: a kill may have come between an earlier sync and its mtime."""
-        with self._locked(fcntl.LOCK_EX) as fd:
-            _advance(fd)
+        with self._changing():
+            pass
 
     def fault(self, furthest_s: int) -> str | None:
         """Return why the file cannot be believed, or None.
@@ -169,11 +171,9 @@ class PopMap:
         """Apply ``changes``, all or (when killed) any part of them, synced when this returns."""
         if self.kind == "btree" or changes.everything:
             return self._rewrite(lambda old: _apply(old, changes, now_s))
-        with self._locked(fcntl.LOCK_EX) as fd:
-            with self._database(fd) as handle:
-                committed = _change(handle, changes, now_s)
-                handle.sync()
-            _advance(fd)
+        with self._changing() as fd, self._database(fd) as handle:
+            committed = _change(handle, changes, now_s)
+            handle.sync()
         self._at_most += len(committed.opened)
         if self._cramped(committed.buckets):
             self._rewrite(lambda old: (old, Committed([], [])))
@@ -196,9 +196,13 @@ class PopMap:
         with self._owner(), plainly(self.path):
             old = self._open_if_there()
             try:
+                before_s = self._high_water_s()
                 if old is not None:
                     acquire(old, fcntl.LOCK_EX, self.path, self._wait_s)
-                self._swap(self._write_beside(content), old)
+                    before_s = max(before_s, int(os.fstat(old).st_mtime))
+                self._swap(self._write_beside(content), before_s)
+                if old is not None:
+                    self._stamp(old, before_s)
             finally:
                 if old is not None:
                     os.close(old)
@@ -241,6 +245,44 @@ class PopMap:
                     os.close(fd)
 
     @contextmanager
+    def _changing(self) -> Iterator[int]:
+        """Yield the locked file to write to; then move its mtime, also when writing failed.
+
+        Writing itself sets mtime to now, which may be earlier than what sendmail has seen, when
+        commits came faster than seconds. So the stamp goes on from what it was before.
+        """
+        with self._locked(fcntl.LOCK_EX) as fd:
+            before_s = max(int(os.fstat(fd).st_mtime), self._high_water_s())
+            try:
+                yield fd
+            finally:
+                self._stamp(fd, before_s)
+
+    def _stamp(self, fd: int, before_s: int) -> None:
+        now_s = int(time.time())
+        stamp_s = max(now_s, before_s + 1)
+        os.utime(fd, (stamp_s, stamp_s))
+        if stamp_s > now_s:
+            self._mark(stamp_s)
+
+    def _mark(self, stamp_s: int) -> None:
+        """Remember on the daemon's lock file, a minute ahead, that stamps run ahead of the clock:
+        a kill between a write and its stamp sets the map's own mtime back."""
+        if stamp_s > self._marked_s:
+            self._marked_s = stamp_s + 60
+            with suppress(OSError):
+                os.utime(daemon_lock(self.path), (self._marked_s, self._marked_s))
+
+    def _high_water_s(self) -> int:
+        """Return the mark, as long as this process has not put one itself."""
+        if self._marked_s:
+            return 0
+        try:
+            return int(os.stat(daemon_lock(self.path)).st_mtime)
+        except FileNotFoundError:
+            return 0
+
+    @contextmanager
     def _reading(self) -> Iterator["db.DB"]:
         with self._locked(fcntl.LOCK_SH) as fd, self._database(fd, db.DB_RDONLY) as handle:
             yield handle
@@ -263,26 +305,24 @@ class PopMap:
 
         if self.kind == "btree":
             return len(self._rewrite(take).closed)
-        with self._locked(fcntl.LOCK_EX) as fd:
-            with self._database(fd) as handle:
-                for key in keys:
-                    value = handle.get(key)
-                    if value is not None and _expiry(value) <= now_s:
-                        changes.removed.add(key)
-                _change(handle, changes, now_s)
-                handle.sync()
-            _advance(fd)
+        with self._changing() as fd, self._database(fd) as handle:
+            for key in keys:
+                value = handle.get(key)
+                if value is not None and _expiry(value) <= now_s:
+                    changes.removed.add(key)
+            _change(handle, changes, now_s)
+            handle.sync()
         return len(changes.removed)
 
     def _rewrite(
         self, make: Callable[[dict[bytes, int]], tuple[dict[bytes, int], Committed]]
     ) -> Committed:
         """Replace the map by what ``make`` makes of it, under the old file's lock."""
-        with self._locked(fcntl.LOCK_EX) as fd:
+        with self._changing() as fd:
             with self._database(fd, db.DB_RDONLY) as handle:
                 content = {key: _expiry(value) for key, value in _items(handle)}
             content, committed = make(content)
-            self._swap(self._write_beside(content), fd)
+            self._swap(self._write_beside(content), int(os.fstat(fd).st_mtime))
         return committed
 
     def _open_if_there(self) -> int | None:
@@ -315,15 +355,12 @@ class PopMap:
         os.chmod(beside, 0o644)
         return beside
 
-    def _swap(self, beside: Path, old: int | None) -> None:
-        """Rename ``beside`` to the path; then move the old file's mtime, so that those who have
-        it open notice. The caller holds the old file's lock."""
-        if old is not None:
-            stamp = max(int(time.time()), int(os.fstat(old).st_mtime) + 1)
-            os.utime(beside, (stamp, stamp))
+    def _swap(self, beside: Path, before_s: int) -> None:
+        """Rename ``beside`` to the path, newer than the old file's ``before_s``. The caller holds
+        the old file's lock, and moves its mtime, so that those who have it open notice."""
+        stamp_s = max(int(time.time()), before_s + 1)
+        os.utime(beside, (stamp_s, stamp_s))
         os.rename(beside, self.path)
-        if old is not None:
-            _advance(old)
         directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
@@ -353,11 +390,6 @@ def _expiry(value: bytes) -> int:
 def _identity(fd: int) -> tuple[int, int]:
     status = os.fstat(fd)
     return status.st_dev, status.st_ino
-
-
-def _advance(fd: int) -> None:
-    stamp = max(int(time.time()), int(os.fstat(fd).st_mtime) + 1)
-    os.utime(fd, (stamp, stamp))
 
 
 def _apply(
@@ -423,23 +455,23 @@ def plainly(path: Path) -> Iterator[None]:
     """Turn what the system or libdb says into what an operator can use."""
     try:
         yield
-    except FileNotFoundError as error:
-        if not path.parent.is_dir():
-            raise NoInputError(
-                f"{path.parent}: there is no such directory (make it, mode 0755, owned by the "
-                "daemon's user: systemd-tmpfiles --create poprelayd.conf)"
-            ) from error
-        raise NoInputError(
-            f"{path}: there is no such map (the daemon makes it: systemctl start poprelayd)"
-        ) from error
     except OSError as error:
-        raise translate(error, f"{path}", "look at the file, its directory and the disk") from error
+        raise _explained(error, path) from error
     except db.DBError as error:
-        raise _from_libdb(error, path) from error
+        code, text = (*error.args, "", "")[:2]
+        if isinstance(code, int) and 0 < code < 1000 and code != errno.EINVAL:
+            raise _explained(OSError(code, os.strerror(code)), path) from error
+        raise DataError(damaged(path, str(text or error))) from error
 
 
-def _from_libdb(error: "db.DBError", path: Path) -> RelayError:
-    code, text = (*error.args, "", "")[:2]
-    if isinstance(code, int) and 0 < code < 1000 and code != 22:  # an errno(3), save EINVAL
-        return TryAgainError(f"{path}: {os.strerror(code)} (look at the disk)")
-    return DataError(damaged(path, str(text or error)))
+def _explained(error: OSError, path: Path) -> RelayError:
+    if not isinstance(error, FileNotFoundError):
+        return translate(error, f"{path}", "look at the file, its directory and the disk")
+    if path.parent.is_dir():
+        return NoInputError(
+            f"{path}: there is no such map (the daemon makes it: systemctl start poprelayd)"
+        )
+    return NoInputError(
+        f"{path.parent}: there is no such directory (make it, mode 0755, owned by the daemon's "
+        "user: systemd-tmpfiles --create poprelayd.conf)"
+    )

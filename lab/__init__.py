@@ -1,0 +1,1 @@
+"""The project's laboratory: real journald, Dovecot and sendmail in a room that leaves no trace."""

@@ -1,0 +1,216 @@
+"""The journal as a source: what systemd-python's private calls must do, places, errors."""
+
+from pathlib import Path
+
+import pytest
+
+from journalrelay import ledger
+from journalrelay.errors import DataError, NoInputError, UnavailableError
+from journalrelay.patterns import REGISTRY
+from journalrelay.relay import matches
+from journalrelay.sources.journal import JournalSource, Where
+from lab.journald import Journald, Sender, login_line
+from lab.journalfile import entry, make_journal
+from lab.wait import wait_for
+from tests.conftest import now_us
+
+BASE_US = 1_795_400_000_000_000
+GONE = "s=00000000000000000000000000000001;i=1;b=00000000000000000000000000000002;m=1;t=1;x=1"
+
+
+def source(where: Where) -> JournalSource:
+    return JournalSource(where, matches(REGISTRY), ledger.matches(Path("/srv/popip.db")))
+
+
+def recorded(place: Path, count: int = 5) -> Where:
+    """Return a journal file with ``count`` logins, a second apart, and a stranger's line in
+    between."""
+    entries = []
+    for number in range(count):
+        at = BASE_US + number * 1_000_000
+        entries.append(entry(login_line(f"192.0.2.{number}"), at))
+        entries.append(entry(login_line("203.0.113.66"), at + 1, unit="evil.service"))
+    return Where(files=(make_journal(entries, place / "x.journal"),))
+
+
+def messages(made: JournalSource, limit: int = 1000) -> list[bytes]:
+    return [record.message.split(b"rip=")[1].split(b",")[0] for record in made.read(limit)]
+
+
+def test_the_private_calls_do_what_is_needed_of_them(place: Path) -> None:
+    made = source(recorded(place, 1))
+    made.seek_time(0)
+    for record in made.read(1):
+        assert record.message == login_line("192.0.2.0").encode()
+        assert record.field("_SYSTEMD_UNIT") == b"dovecot.service"
+        assert record.field("NO_SUCH_FIELD") is None
+        assert record.logged_at_us() == BASE_US
+        assert record.clock_ahead_us() == 0
+        assert record.cursor().startswith("s=")
+    assert made.fileno() >= 0
+    assert made.last_time_us() == BASE_US
+
+
+def test_only_what_the_matches_name_is_read(place: Path) -> None:
+    made = source(recorded(place, 3))
+    made.seek_time(0)
+    assert messages(made) == [b"192.0.2.0", b"192.0.2.1", b"192.0.2.2"]
+
+
+def test_reading_goes_on_where_a_batch_ended(place: Path) -> None:
+    made = source(recorded(place))
+    made.seek_time(BASE_US + 1_000_000)
+    assert messages(made, 2) == [b"192.0.2.1", b"192.0.2.2"]
+    assert made.place() and made.place()[1] == BASE_US + 2_000_000  # type: ignore[index]
+    assert messages(made) == [b"192.0.2.3", b"192.0.2.4"]
+    assert messages(made) == []
+
+
+def test_a_cursor_leads_to_its_entry_or_behind_it(place: Path) -> None:
+    made = source(recorded(place))
+    made.seek_time(0)
+    cursor = [record.cursor() for record in made.read(3)][-1]
+    assert made.seek_cursor(cursor, inclusive=True)
+    assert messages(made, 1) == [b"192.0.2.2"]
+    assert made.seek_cursor(cursor, inclusive=False)
+    assert messages(made, 1) == [b"192.0.2.3"]
+
+
+def test_a_gone_cursor_is_told_and_nothing_behind_it_is_skipped(place: Path) -> None:
+    made = source(recorded(place))
+    assert not made.seek_cursor(GONE, inclusive=False)
+    assert messages(made) == [b"192.0.2.%d" % n for n in range(5)]
+
+
+@pytest.mark.parametrize("cursor", ["", "garbage", "s=1", "\n", "s=zz;i=1"])
+def test_what_is_no_cursor_is_refused(place: Path, cursor: str) -> None:
+    with pytest.raises(ValueError):
+        source(recorded(place)).seek_cursor(cursor, inclusive=False)
+
+
+def test_each_set_of_files_has_its_own_name(place: Path) -> None:
+    names = {
+        Where().name,
+        Where(namespace="mail").name,
+        Where(directory=Path("/a")).name,
+        Where(files=(Path("/a"),)).name,
+        Where(files=(Path("/a"), Path("/b"))).name,
+    }
+    assert len(names) == 5
+    assert all("/" not in name for name in names)
+
+
+def test_what_cannot_be_read_is_said(place: Path) -> None:
+    with pytest.raises(NoInputError, match="none.journal"):
+        source(Where(files=(place / "none.journal",)))
+    with pytest.raises(NoInputError, match="none"):
+        source(Where(directory=place / "none"))
+    (place / "bad.journal").write_bytes(b"no journal")
+    with pytest.raises(DataError, match="bad.journal"):
+        source(Where(files=(place / "bad.journal",)))
+    with pytest.raises(UnavailableError, match="journald"):
+        source(Where(namespace="nonesuch"))
+
+
+def test_a_zeroed_tail_reads_up_to_it(place: Path) -> None:
+    where = recorded(place, 400)
+    made = source(where)
+    made.seek_time(0)
+    assert len(messages(made)) == 400
+    made.close()
+    file = where.files[0]
+    content = bytearray(file.read_bytes())
+    used = len(content.rstrip(b"\0"))
+    content[used - 40_000 : used] = bytes(40_000)  # what is before are mostly hash tables
+    file.write_bytes(content)
+    damaged = source(where)
+    damaged.seek_time(0)
+    found = messages(damaged)
+    assert 0 < len(found) < 400
+    assert found == [b"192.0.2.%d" % n for n in range(len(found))]
+
+
+def follow(made: JournalSource) -> list[bytes]:
+    made.refresh()
+    return messages(made)
+
+
+def test_a_journal_without_a_matching_entry_is_followed(journald: Journald, place: Path) -> None:
+    made = source(Where())
+    made.seek_time(now_us() - 900_000_000)
+    assert follow(made) == []
+    with Sender() as sender:
+        sender.send(login_line("192.0.2.7"))
+        assert wait_for(lambda: follow(made), "the first login") == [b"192.0.2.7"]
+
+
+def test_a_reader_sees_what_comes_after_rotation_kill_and_vacuum(journald: Journald) -> None:
+    made = source(Where())
+    made.seek_time(now_us() - 900_000_000)
+    expected: list[bytes] = []
+    seen: list[bytes] = []
+
+    def log(sender: Sender, number: int) -> None:
+        sender.send(login_line(f"192.0.2.{number}"))
+        expected.append(b"192.0.2.%d" % number)
+
+    def all_seen() -> bool:
+        seen.extend(follow(made))
+        return len(seen) >= len(expected)
+
+    with Sender() as sender:
+        for number, disturb in enumerate(
+            (journald.rotate, journald.restart, journald.vacuum, journald.sync) * 3
+        ):
+            log(sender, 2 * number)
+            disturb()
+            log(sender, 2 * number + 1)
+            wait_for(all_seen, f"login {number} after {disturb.__name__}")
+        journald.kill()
+        log(sender, 100)
+        journald.start()
+        wait_for(all_seen, "the login that waited in journald's socket")
+    assert seen == expected
+
+
+def test_vacuumed_files_are_let_go(journald: Journald) -> None:
+    made = source(Where())
+    made.seek_time(0)
+    with Sender() as sender:
+        for number in range(5):
+            sender.send(login_line(f"192.0.2.{number}"))
+            journald.rotate()
+            wait_for(lambda: follow(made), "the login")
+    journald.vacuum()
+    wait_for(lambda: not follow(made) and not held_deleted(), "no deleted file held open")
+
+
+def held_deleted() -> list[str]:
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    return [line for line in maps if ".journal" in line and "(deleted)" in line]
+
+
+def test_a_users_file_is_read_too(journald: Journald) -> None:
+    """A daemon whose log process runs under a login uid logs to user-UID.journal (trap 8); the
+    identity decides, not the file."""
+    made = source(Where())
+    made.seek_time(now_us() - 900_000_000)
+    with Sender(uid=1234) as user, Sender() as sender:
+        user.send(login_line("203.0.113.66"))
+        sender.send(login_line("192.0.2.7"))
+        assert wait_for(lambda: follow(made), "the login") == [b"192.0.2.7"]
+
+
+def test_a_namespace_is_read_by_its_name(place: Path) -> None:
+    with Journald(namespace="mail"), Sender(namespace="mail") as sender:
+        sender.send(login_line("192.0.2.9"))
+        made = wait_for(lambda: opened(Where(namespace="mail")), "the namespace's journal")
+        made.seek_time(0)
+        assert wait_for(lambda: follow(made), "the login") == [b"192.0.2.9"]
+
+
+def opened(where: Where) -> JournalSource | None:
+    try:
+        return source(where)
+    except UnavailableError:
+        return None

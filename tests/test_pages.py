@@ -1,0 +1,123 @@
+"""A damaged file is recognised before libdb, which would crash on it, sees it."""
+
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from journalrelay import pages
+from journalrelay.popmap import PopMap, db
+
+KINDS = {"hash": db.DB_HASH, "btree": db.DB_BTREE}
+
+
+def keys(count: int) -> list[bytes]:
+    return [b"10.%d.%d.%d" % (n >> 16, n >> 8 & 255, n & 255) for n in range(count)]
+
+
+def make(path: Path, kind: str, count: int, room: bool) -> bytes:
+    """Write a map with libdb's own growth, or with room for its content; return its bytes."""
+    handle = db.DB()
+    handle.set_pagesize(4096)
+    if room and kind == "hash":
+        handle.set_h_ffactor(60)
+        handle.set_h_nelem(64 * 60)
+    handle.open(str(path), None, KINDS[kind], db.DB_CREATE, 0o644)
+    for key in keys(count):
+        handle.put(key, b"1795999999")
+    handle.sync()
+    handle.close()
+    return path.read_bytes()
+
+
+def fault(path: Path) -> str | None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return pages.fault(fd)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("room", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 10, 1_000, 30_000])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_libdb_wrote_is_whole(place: Path, kind: str, count: int, room: bool) -> None:
+    make(place / "m.db", kind, count, room)
+    assert fault(place / "m.db") is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_remains_after_deletions_is_whole(place: Path, kind: str) -> None:
+    make(place / "m.db", kind, 5_000, False)
+    handle = db.DB()
+    handle.open(str(place / "m.db"), None, KINDS[kind], 0)
+    for key in keys(5_000)[::2] + keys(4_000)[1::2]:
+        handle.delete(key)
+    handle.sync()
+    handle.close()
+    assert fault(place / "m.db") is None
+
+
+def harm(whole: bytes, rng: random.Random) -> bytes:
+    """Return the file with some of its bytes, mostly of page headers, changed or cut off."""
+    harmed = bytearray(whole)
+    how = rng.randrange(4)
+    if how == 0:
+        return bytes(harmed[: rng.randrange(len(harmed))])
+    if how == 1:
+        page = rng.randrange(len(harmed) // 4096) * 4096
+        harmed[page : page + 4096] = rng.randbytes(4096)
+    for _ in range(20 if how == 2 else 4):
+        page = rng.choice([0, rng.randrange(len(harmed) // 4096) * 4096])
+        harmed[page + rng.randrange(4096 if how == 2 else 250)] = rng.randrange(256)
+    return bytes(harmed)
+
+
+def use(path: Path, kind: str) -> None:
+    """Do to the map what its users do, in a child that may die of it."""
+    popmap = PopMap(path, kind, careful=False)
+    popmap.read()
+    handle = db.DB()
+    handle.open(str(path), None, KINDS[kind], 0)
+    for key in keys(1_000):
+        handle.get(key)
+    if kind == "hash":
+        for key in keys(4_000):
+            handle.put(key, b"1795999999")
+    handle.sync()
+    handle.close(db.DB_NOSYNC)
+
+
+def survives(path: Path, kind: str) -> bool:
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        try:
+            use(path, kind)
+        except BaseException:  # an error is an answer; a signal is none
+            os._exit(1)
+        os._exit(0)
+    return not os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("room", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_file_that_passes_can_crash_libdb(place: Path, kind: str, room: bool) -> None:
+    path = place / "m.db"
+    whole = make(path, kind, 1_000, room)
+    refused = 0
+    for seed in range(400):
+        path.write_bytes(harm(whole, random.Random(seed)))
+        if fault(path):
+            refused += 1
+        else:
+            assert survives(path, kind), f"seed {seed}"
+    assert refused > 200
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"x" * 4096, b"\0" * 12288])
+def test_what_is_no_map_is_refused(place: Path, content: bytes) -> None:
+    (place / "m.db").write_bytes(content)
+    assert fault(place / "m.db")

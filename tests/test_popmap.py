@@ -1,0 +1,336 @@
+"""The map's contract: changed in place, seen at once, whole at any instant."""
+
+import fcntl
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from journalrelay.errors import DataError, NoInputError, TryAgainError
+from journalrelay.grant import map_key, parse_key
+from journalrelay.locks import take_daemon_lock
+from journalrelay.popmap import Changes, PopMap, db
+from lab.poprelayd import TOP
+from lab.wait import wait_for
+
+NOW_S = 1_795_400_000
+KINDS = ["hash", "btree"]
+
+
+@pytest.fixture(params=KINDS)
+def popmap(place: Path, request: pytest.FixtureRequest) -> PopMap:
+    made = PopMap(place / "popip.db", request.param)
+    assert made.create()
+    return made
+
+
+def granting(*pairs: tuple[bytes, int]) -> Changes:
+    changes = Changes()
+    for key, expiry in pairs:
+        changes.grant(key, expiry)
+    return changes
+
+
+def removing(*keys: bytes) -> Changes:
+    changes = Changes()
+    changes.remove(keys)
+    return changes
+
+
+def key(number: int) -> bytes:
+    return b"10.%d.%d.%d" % (number >> 16, number >> 8 & 255, number & 255)
+
+
+def test_expiries_only_grow(popmap: PopMap) -> None:
+    first = popmap.commit(granting((b"192.0.2.7", NOW_S + 900)), NOW_S)
+    again = popmap.commit(granting((b"192.0.2.7", NOW_S + 800)), NOW_S)
+    assert (first.opened, again.opened) == ([b"192.0.2.7"], [])
+    assert popmap.read() == {b"192.0.2.7": NOW_S + 900}
+
+
+def test_a_grant_after_its_end_is_a_new_one(popmap: PopMap) -> None:
+    popmap.commit(granting((b"192.0.2.7", NOW_S)), NOW_S - 900)
+    assert popmap.commit(granting((b"192.0.2.7", NOW_S + 9)), NOW_S).opened == [b"192.0.2.7"]
+
+
+def test_removal_comes_before_what_is_granted_anew(popmap: PopMap) -> None:
+    popmap.commit(granting((b"192.0.2.7", NOW_S + 900), (b"192.0.2.8", NOW_S + 900)), NOW_S)
+    changes = removing(b"192.0.2.7", b"192.0.2.8", b"192.0.2.9")
+    changes.grant(b"192.0.2.7", NOW_S + 5)
+    closed = popmap.commit(changes, NOW_S).closed
+    assert set(closed) >= {b"192.0.2.8"}
+    assert popmap.read() == {b"192.0.2.7": NOW_S + 5}
+
+
+def test_everything_can_be_removed(popmap: PopMap) -> None:
+    popmap.commit(granting((b"192.0.2.7", NOW_S + 900)), NOW_S)
+    changes = Changes()
+    changes.remove_all()
+    changes.grant(b"192.0.2.8", NOW_S + 9)
+    assert popmap.commit(changes, NOW_S).closed == [b"192.0.2.7"]
+    assert popmap.read() == {b"192.0.2.8": NOW_S + 9}
+
+
+def test_expire_removes_what_is_over_and_nothing_else(popmap: PopMap) -> None:
+    popmap.commit(granting(*((key(n), NOW_S - 500 + n) for n in range(1200))), NOW_S - 900)
+    assert popmap.expire(NOW_S, batch=100) == 501
+    assert set(popmap.read()) == {key(n) for n in range(501, 1200)}
+    assert popmap.expire(NOW_S) == 0
+
+
+def test_a_value_that_is_no_expiry_counts_as_over(place: Path) -> None:
+    popmap = PopMap(place / "popip.db", "hash")
+    popmap.create()
+    write(popmap.path, b"192.0.2.7", b"0123")
+    assert popmap.read() == {b"192.0.2.7": 0}
+    assert popmap.expire(NOW_S) == 1
+
+
+def write(path: Path, key_: bytes, value: bytes) -> None:
+    handle = db.DB()
+    handle.open(str(path), None, db.DB_HASH, 0)
+    handle.put(key_, value)
+    handle.sync()
+    handle.close()
+
+
+def mtime_s(path: Path) -> int:
+    return int(os.stat(path).st_mtime)
+
+
+def test_every_commit_moves_mtime_by_a_whole_second(popmap: PopMap) -> None:
+    before = mtime_s(popmap.path)
+    for number in range(20):
+        popmap.commit(granting((key(number), NOW_S)), NOW_S - 900)
+        assert mtime_s(popmap.path) > before
+        before = mtime_s(popmap.path)
+
+
+def test_mtime_goes_on_from_its_mark_when_a_kill_set_it_back(place: Path) -> None:
+    popmap = PopMap(place / "popip.db", "hash")
+    popmap.create()
+    held = take_daemon_lock(popmap.path)
+    assert held is not None
+    for number in range(200):
+        popmap.commit(granting((key(number), NOW_S)), NOW_S - 900)
+    seen = mtime_s(popmap.path)
+    os.utime(popmap.path)  # what a write leaves when its stamp does not follow
+    os.close(held)
+    PopMap(place / "popip.db", "hash").touch()
+    assert mtime_s(popmap.path) > seen
+
+
+def test_the_file_is_0644_whatever_the_umask(place: Path) -> None:
+    old = os.umask(0o077)
+    try:
+        PopMap(place / "popip.db", "hash").create()
+    finally:
+        os.umask(old)
+    assert (place / "popip.db").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_commit_waits_for_the_lock_only_so_long(place: Path) -> None:
+    popmap = PopMap(place / "popip.db", "hash", wait_s=0.05)
+    popmap.create()
+    with open(popmap.path, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        with pytest.raises(TryAgainError, match="locked by another process"):
+            popmap.commit(granting((b"192.0.2.7", NOW_S)), NOW_S)
+    popmap.commit(granting((b"192.0.2.7", NOW_S)), NOW_S)
+
+
+def test_a_writer_that_waited_writes_to_the_file_that_is_at_the_path_then(place: Path) -> None:
+    popmap = PopMap(place / "popip.db", "hash")
+    popmap.create()
+    with open(popmap.path, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiter = threading.Thread(
+            target=popmap.commit, args=(granting((b"192.0.2.7", NOW_S)), NOW_S)
+        )
+        waiter.start()
+        wait_for(lambda: opens(popmap.path) > 1, "the waiter's open")
+        other = PopMap(place / "other.db", "hash")
+        other.create()
+        os.rename(other.path, popmap.path)
+    waiter.join()
+    assert popmap.read() == {b"192.0.2.7": NOW_S}
+
+
+def opens(path: Path) -> int:
+    """Return how often this process has the file open."""
+    links = (os.path.join("/proc/self/fd", fd) for fd in os.listdir("/proc/self/fd"))
+    return sum(os.path.realpath(link) == str(path) for link in links)
+
+
+def test_a_symbolic_link_is_not_followed(place: Path) -> None:
+    PopMap(place / "real.db", "hash").create()
+    (place / "popip.db").symlink_to("real.db")
+    with pytest.raises(TryAgainError, match="popip.db"):
+        PopMap(place / "popip.db", "hash").commit(granting((b"192.0.2.7", NOW_S)), NOW_S)
+    assert PopMap(place / "real.db", "hash").read() == {}
+
+
+def test_a_missing_map_and_a_missing_directory_are_told_apart(place: Path) -> None:
+    with pytest.raises(NoInputError, match="no such map"):
+        PopMap(place / "popip.db", "hash").read()
+    with pytest.raises(NoInputError, match="no such directory"):
+        PopMap(place / "gone" / "popip.db", "hash").create()
+
+
+def test_a_damaged_map_is_an_error_not_a_crash(popmap: PopMap) -> None:
+    popmap.path.write_bytes(popmap.path.read_bytes()[:5000])
+    for use in (popmap.read, lambda: popmap.expire(NOW_S), lambda: popmap.look_up((b"x",))):
+        with pytest.raises(DataError, match="journalrelay replay"):
+            use()
+    assert popmap.fault(NOW_S)
+
+
+@pytest.mark.parametrize(
+    ("key_", "value"),
+    [
+        (b"192.0.2.7", b"x"),
+        (b"192.0.2.7", b"0795400000"),
+        (b"IPv6:2001:DB8:0:0:0:0:0:1", b"1795400000"),
+        (b"anything", b"1795400000"),
+        (b"192.0.2.7\0", b"1795400000"),
+        (b"192.0.2.7", b"1795500001"),
+    ],
+)
+def test_a_map_with_what_we_never_write_is_not_believed(
+    place: Path, key_: bytes, value: bytes
+) -> None:
+    popmap = PopMap(place / "popip.db", "hash")
+    popmap.create()
+    assert popmap.fault(NOW_S + 100_000) is None
+    write(popmap.path, key_, value)
+    assert popmap.fault(NOW_S + 100_000)
+
+
+def test_a_map_of_the_other_type_is_not_believed(place: Path) -> None:
+    PopMap(place / "popip.db", "hash").create()
+    fault = PopMap(place / "popip.db", "btree").fault(NOW_S)
+    assert fault == "it is a hash file where a btree is wanted"
+
+
+def test_growth_never_splits_a_bucket_in_place(place: Path) -> None:
+    popmap = PopMap(place / "popip.db", "hash", careful=False)
+    popmap.create()
+    total, batch = 120_000, 5_000
+    before = popmap.identity()
+    for start in range(0, total, batch):
+        popmap.commit(granting(*((key(n), NOW_S) for n in range(start, start + batch))), 0)
+        assert buckets(popmap.path) & (buckets(popmap.path) - 1) == 0
+    assert popmap.identity() != before
+    assert len(popmap.read()) == total
+
+
+def buckets(path: Path) -> int:
+    handle = db.DB()
+    handle.open(str(path), None, db.DB_HASH, db.DB_RDONLY)
+    found: int = handle.stat(db.DB_FAST_STAT)["buckets"]
+    handle.close()
+    return found
+
+
+def test_a_map_without_room_is_given_some(place: Path) -> None:
+    path = place / "popip.db"
+    subprocess.run(["makemap", "hash", str(path.with_suffix(""))], input=b"", check=True)
+    popmap = PopMap(path, "hash")
+    popmap.commit(granting((b"192.0.2.7", NOW_S)), NOW_S)
+    assert buckets(path) >= 4096
+    assert popmap.read() == {b"192.0.2.7": NOW_S}
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from journalrelay.popmap import Changes, PopMap
+popmap = PopMap(Path(sys.argv[1]), sys.argv[2], careful=False)
+number = 0
+paced = sys.argv[2] == "btree"  # a rename at every moment would let nobody open the map
+while not paced or sys.stdin.readline():
+    changes = Changes()
+    for _ in range(50):
+        number += 1
+        changes.grant(b"10.%d.%d.%d" % (number >> 16 & 15, number >> 8 & 255, number & 255),
+                      int(time.time()) + 900)
+    popmap.commit(changes, int(time.time()))
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_reader_ever_gets_a_wrong_answer_from_a_hot_map(place: Path, kind: str) -> None:
+    """makemap -u dumps the map through sendmail's own library while it is written at full speed."""
+    popmap = PopMap(place / "popip.db", kind)
+    popmap.create()
+    expiry = int(time.time()) + 9000
+    fixed = {b"192.0.2.%d" % n: expiry for n in range(250)}
+    popmap.commit(granting(*fixed.items()), NOW_S)
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(popmap.path), kind],
+        cwd=TOP,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    )
+    assert writer.stdin is not None and writer.stdout is not None
+    try:
+        writer.stdin.write(b"\n")
+        writer.stdout.readline()
+        dumps = 0
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            writer.stdin.write(b"\n" if kind == "btree" else b"")
+            said = subprocess.run(
+                ["makemap", "-u", kind, str(popmap.path.with_suffix(""))], capture_output=True
+            )
+            if kind == "btree" and said.returncode == os.EX_CANTCREAT:
+                continue  # renamed while it was being opened: no answer, and so no wrong one
+            assert said.returncode == 0, said.stderr
+            rows = dict(line.split(b"\t") for line in said.stdout.splitlines())
+            assert {k: int(rows[k]) for k in fixed} == fixed
+            dumps += 1
+            assert popmap.look_up((b"192.0.2.7",)) == {b"192.0.2.7": expiry}
+    finally:
+        writer.kill()
+        writer.wait()
+        writer.stdin.close()
+        writer.stdout.close()
+    assert dumps > 20
+
+
+def test_a_kill_during_a_commit_leaves_a_map_that_can_be_believed(place: Path) -> None:
+    popmap = PopMap(place / "popip.db", "hash")
+    popmap.create()
+    fixed = {b"192.0.2.%d" % n: NOW_S + 9000 for n in range(250)}
+    popmap.commit(granting(*fixed.items()), NOW_S)
+    rng = random.Random(1)
+    for _ in range(40):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(popmap.path), "hash"],
+            cwd=TOP,
+            stdout=subprocess.PIPE,
+        )
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        signal.sigtimedwait([], rng.random() / 50)  # a moment that nothing determines
+        writer.kill()
+        writer.wait()
+        done = [int(line) for line in writer.stdout.read().splitlines()]
+        writer.stdout.close()
+        assert popmap.fault(NOW_S + 10_000) is None
+        content = popmap.read()
+        assert {k: content[k] for k in fixed} == fixed
+        assert all(key(n) in content for n in range(1, max(done, default=0) + 1))
+
+
+def test_keys_are_spelled_so_that_they_read_back(popmap: PopMap) -> None:
+    popmap.commit(granting((b"ipv6:2001:db8:1:2", NOW_S)), NOW_S - 1)
+    assert [map_key(parse_key(k)) for k in popmap.read()] == [b"ipv6:2001:db8:1:2"]
