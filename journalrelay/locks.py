@@ -3,6 +3,7 @@ one daemon. sendmail takes flock(LOCK_SH) on the same file for each lookup."""
 
 import fcntl
 import os
+import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ def acquire(fd: int, operation: int, path: Path, wait_s: float = WAIT_S) -> None
                     f"{path}: locked by another process for {wait_s:g} s "
                     f"(find it with: fuser -v {path})"
                 ) from None
-        time.sleep(_STEP_S)
+        select.select((), (), (), _STEP_S)
 
 
 def daemon_lock(path: Path) -> Path:

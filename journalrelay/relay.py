@@ -177,6 +177,7 @@ class Relay:
 
     def step(self, now_us: int, limit: int = BATCH) -> Step:
         """Read a batch, decide, and commit what follows. The map is synced when this returns."""
+        self._clock_us = max(self._clock_us, clock.offset_us())
         changes, self._pending = self._pending, Changes()
         count = self._gather(changes, now_us, limit, self._witness)
         committed = Committed([], [])
@@ -198,7 +199,6 @@ class Relay:
             why = "the clock was set back"
         elif self._popmap.identity() != self._map_identity:
             why = f"{self._popmap.path} was removed or replaced"
-        self._clock_us = max(self._clock_us, offset_us)
         if why:
             self.rebuild(now_us)
         return why

@@ -53,6 +53,7 @@ class Journald:
         self.run = Path(f"/run/systemd/journal{suffix}")
         self._machine_id = Path("/etc/machine-id").read_text().strip()
         self._settings = SETTINGS | settings
+        self.environment: dict[str, str] = {}  # added to journald's own at its next start
         self._process: subprocess.Popen[bytes] | None = None
         self._sockets: list[socket.socket] = []
         self._notify: socket.socket | None = None
@@ -174,6 +175,7 @@ class Journald:
             "LISTEN_FDS": str(len(self._sockets)),
             "NOTIFY_SOCKET": str(self.run / "lab-notify"),
             "SYSTEMD_LOG_TARGET": "console",
+            **self.environment,
         }
 
     def _begin(self) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from journalrelay.popmap import PopMap
+
 TOP = Path(__file__).resolve().parent.parent
 COMMAND = (sys.executable, "-m", "journalrelay")
 _WITH_STATE = ("run", "replay", "status")
@@ -142,6 +144,10 @@ class Poprelayd:
         """Run another verb on the same files; it must not end in a traceback."""
         options = self._files(verb)
         return journalrelay("-c", str(self.config), verb, *arguments, *options)
+
+    def popmap(self) -> PopMap:
+        """Return the map, to look at beside the daemon."""
+        return PopMap(self.map, "hash", careful=False)
 
     def granted(self) -> dict[str, int]:
         """Return what ``list --json`` prints: address and expiry."""

@@ -7,7 +7,8 @@ The command runs as root in fresh mount, network, UTS, IPC and PID namespaces:
 - host name mail.example.test, the documentation networks local on lo, names for them in /etc/hosts;
 - /etc is a copy, /dev is rebuilt with /dev/log leading to the room's own journald, and /run,
   /var/log and /srv are empty, root-owned and 0755 (sendmail refuses maps below a world-writable
-  directory).
+  directory);
+- the checkout is at /srv/checkout, for any user to read, and the command runs there.
 
 Nothing starts by itself: `lab.journald.Journald` is the room's journald.
 """
@@ -31,6 +32,7 @@ SERVER = "192.0.2.1"
 SERVER6 = "2001:db8::1"
 NETWORKS = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
 SCRATCH = Path("/srv")
+CHECKOUT = SCRATCH / "checkout"
 NAMED = {
     "192.0.2.{}": "client-{}.example.net",
     "198.51.100.{}": "client-{}.example.org",
@@ -148,7 +150,7 @@ def _reap(pid: int | None) -> int:
 
 
 def _furnish() -> None:
-    with _kept_checkout():
+    with _public_checkout():
         _tmpfs(SCRATCH)
         _private_etc()
         _private_dev()
@@ -161,17 +163,19 @@ def _furnish() -> None:
 
 
 @contextlib.contextmanager
-def _kept_checkout() -> Iterator[None]:
-    """Bring the checkout back when it lies under a directory that the room covers."""
-    covered = any(TOP.is_relative_to(place) for place in (SCRATCH, "/run", "/var/log"))
-    handle, here = os.open(TOP, os.O_PATH), os.getcwd()
+def _public_checkout() -> Iterator[None]:
+    """Show the checkout at CHECKOUT, and move there when the working directory is inside it.
+
+    There anybody can read it, wherever it lies: below /root, or where the room covers it.
+    """
+    handle, here = os.open(TOP, os.O_PATH), Path.cwd()
     yield
-    if covered:
-        TOP.mkdir(parents=True)
-        _run("mount", "-c", "--bind", f"/proc/self/fd/{handle}", str(TOP), pass_fds=(handle,))
-        with contextlib.suppress(FileNotFoundError):
-            os.chdir(here)
+    CHECKOUT.mkdir()
+    _run("mount", "-c", "--bind", f"/proc/self/fd/{handle}", str(CHECKOUT), pass_fds=(handle,))
     os.close(handle)
+    if here.is_relative_to(TOP):
+        os.chdir(CHECKOUT / here.relative_to(TOP))
+        os.environ["PWD"] = os.getcwd()
 
 
 def _run(*command: str, pass_fds: Sequence[int] = ()) -> None:

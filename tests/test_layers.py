@@ -1,0 +1,100 @@
+"""Imports point one way: from the edges inward, and each outside thing has one room."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "journalrelay"
+
+# Innermost first. A module imports only from layers before its own.
+LAYERS = (
+    {"errors", "timespan", "clock"},
+    {"grant", "notify", "owner", "pages"},
+    {"event", "locks"},
+    {"patterns.pattern", "ledger", "cursor", "policy", "popmap"},
+    {"patterns.dovecot", "log", "report"},
+    {"patterns"},
+    {"config", "sources.source"},
+    {"relay", "sources.journal"},
+    {"site"},
+    {"daemon", "commands", "commands.address"},
+    {"commands.view", "commands.byhand", "commands.replay"},
+    {"cli"},
+    {"__main__"},
+)
+WITHOUT_SIDE = {"sources", "__init__"}
+ONE_ROOM = {
+    "systemd": {"sources.journal"},
+    "berkeleydb": {"popmap"},
+    "bsddb3": {"popmap"},
+    "signal": {"daemon"},
+    "argparse": {"cli"},
+    "tomllib": {"config"},
+    "sdnotify": {"notify"},
+}
+PURE = {"errors", "timespan", "grant", "event", "policy", "patterns", "patterns.pattern"}
+OUTSIDE = {"os", "time", "socket", "subprocess", "pathlib", "fcntl", "sys"}
+
+
+def name_of(file: Path) -> str:
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+def imports() -> dict[str, set[str]]:
+    """Return for each module the full names of what it imports."""
+    found: dict[str, set[str]] = {}
+    for file in PACKAGE.rglob("*.py"):
+        names = found.setdefault(name_of(file), set())
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+IMPORTS = imports()
+RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
+
+
+def inner(imported: str) -> str | None:
+    """Return the module of the package that an imported name lies in."""
+    name = imported.removeprefix("journalrelay.")
+    if name == imported:
+        return None
+    while name and name not in IMPORTS:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+def test_every_module_has_its_layer() -> None:
+    assert set(RANK) == set(IMPORTS) - WITHOUT_SIDE
+
+
+@pytest.mark.parametrize("module", sorted(RANK))
+def test_a_module_imports_only_from_further_inside(module: str) -> None:
+    used = {name for imported in IMPORTS[module] if (name := inner(imported))} - WITHOUT_SIDE
+    assert {name for name in used if RANK[name] >= RANK[module]} == set()
+
+
+@pytest.mark.parametrize(("library", "rooms"), ONE_ROOM.items())
+def test_each_outside_thing_has_one_room(library: str, rooms: set[str]) -> None:
+    users = {m for m, names in IMPORTS.items() if any(n.split(".")[0] == library for n in names)}
+    assert users == rooms
+
+
+@pytest.mark.parametrize("module", sorted(PURE))
+def test_the_middle_is_pure(module: str) -> None:
+    used = {name.split(".")[0] for name in IMPORTS[module]}
+    assert used & OUTSIDE <= ({"os"} if module == "errors" else set())  # for the exit codes
+
+
+def test_only_the_command_line_prints() -> None:
+    printing = set()
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print":
+                printing.add(name_of(file).split(".")[0])
+    assert printing == {"cli", "commands", "log"}
