@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def wait_for(
-    condition: Callable[[], T], what: str, timeout_s: float = 15.0, step_s: float = 0.005
+    condition: Callable[[], T | None], what: str, timeout_s: float = 15.0, step_s: float = 0.005
 ) -> T:
     """Return CONDITION's first true answer; raise TimeoutError naming WHAT after TIMEOUT_S."""
     deadline = time.monotonic() + timeout_s

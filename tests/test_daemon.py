@@ -20,7 +20,7 @@ from journalrelay.popmap import Changes, PopMap
 from lab.journald import Journald, Sender, login_line
 from lab.poprelayd import NotReady, Poprelayd, journalrelay
 from lab.wait import wait_for
-from tests.conftest import address
+from tests.support import address
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from journalrelay.sources.journal import JournalSource, Where
 from lab.journald import Journald, Sender, login_line
 from lab.journalfile import entry, make_journal
 from lab.wait import wait_for
-from tests.conftest import now_us
+from tests.support import now_us
 
 BASE_US = 1_795_400_000_000_000
 GONE = "s=00000000000000000000000000000001;i=1;b=00000000000000000000000000000002;m=1;t=1;x=1"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from journalrelay import pages
-from journalrelay.popmap import PopMap, db
+from journalrelay.popmap import PopMap
+from tests.support import db
 
 KINDS = {"hash": db.DB_HASH, "btree": db.DB_BTREE}
 

@@ -13,7 +13,7 @@ from journalrelay.grant import parse_address
 from journalrelay.patterns import REGISTRY, TRUSTED_FIELDS, Daemon
 from lab.journalfile import make_journal
 from lab.poprelayd import journalrelay
-from tests.conftest import FakeRecord
+from tests.support import FakeRecord
 
 CORPUS = Path(__file__).parent / "corpus"
 LIE = "203.0.113.66"

@@ -15,11 +15,12 @@ import pytest
 from journalrelay.errors import DataError, NoInputError, TryAgainError
 from journalrelay.grant import map_key, parse_key
 from journalrelay.locks import take_daemon_lock
-from journalrelay.popmap import Changes, PopMap, db
+from journalrelay.popmap import Changes, PopMap
 from lab import room
 from lab.poprelayd import TOP
 from lab.sendmail import Sendmail
 from lab.wait import wait_for
+from tests.support import db
 
 NOW_S = 1_795_400_000
 KINDS = ["hash", "btree"]

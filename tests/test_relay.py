@@ -18,7 +18,7 @@ from journalrelay.policy import Verdict
 from journalrelay.popmap import PopMap
 from lab.journald import login_line
 from lab.journalfile import entry, make_journal
-from tests.conftest import address, drain, relay_on
+from tests.support import address, drain, relay_on
 
 SECOND, MINUTE = 1_000_000, 60_000_000
 NOW_US = 1_795_400_000_000_000
@@ -29,7 +29,7 @@ def login(number: int, at_us: int, **fields: object) -> bytes:
     return entry(login_line(address(number)), at_us, **fields)  # type: ignore[arg-type]
 
 
-def by_hand(kind: str, what: str, at_us: int, place: Path, uid: int = 0, **fields: str) -> bytes:
+def by_hand(kind: str, what: str, at_us: int, place: Path, **fields: str) -> bytes:
     """Return an entry as ``grant`` or ``revoke`` leaves it; ``fields`` change it."""
     extra = {
         "MESSAGE_ID": kind,
@@ -41,7 +41,7 @@ def by_hand(kind: str, what: str, at_us: int, place: Path, uid: int = 0, **field
         f"relay by hand: {what}",
         at_us,
         unit="user@0.service",
-        uid=uid,
+        uid=int(extra.pop("uid", "0")),
         exe="/usr/bin/python3.11",
         transport=extra.pop("transport", "journal"),
         identifier="poprelayd",
@@ -188,7 +188,7 @@ def test_an_old_hand_grant_is_found_and_an_old_revocation_holds(place: Path) -> 
 @pytest.mark.parametrize(
     "forged",
     [
-        {"uid": 1000},
+        {"uid": "1000"},
         {"transport": "syslog"},
         {"machine_id": "f" * 32},
         {"RELAY_MAP": "/etc/mail/popip.db"},
@@ -200,18 +200,16 @@ def test_an_old_hand_grant_is_found_and_an_old_revocation_holds(place: Path) -> 
     ],
     ids=lambda forged: next(iter(forged)),
 )
-def test_a_hand_entry_of_anybody_else_grants_nothing(
-    place: Path, forged: dict[str, object]
-) -> None:
-    fields = {"expiry_s": NOW_US // 1_000_000 + 100, **forged}
-    entries = [grant(1, NOW_US - MINUTE, place=place, **fields), login(2, NOW_US)]  # type: ignore[arg-type]
+def test_a_hand_entry_of_anybody_else_grants_nothing(place: Path, forged: dict[str, str]) -> None:
+    expiry_s = NOW_US // 1_000_000 + 100
+    entries = [grant(1, NOW_US - MINUTE, expiry_s, place, **forged), login(2, NOW_US)]
     assert set(replayed(place, entries)) == {key(2)}
 
 
 def test_a_revocation_by_anybody_else_revokes_nothing(place: Path) -> None:
     entries = [
         login(1, NOW_US - 2 * MINUTE),
-        by_hand(REVOKE_ID, "all", NOW_US - MINUTE, place, uid=1000),
+        by_hand(REVOKE_ID, "all", NOW_US - MINUTE, place, uid="1000"),
         by_hand(REVOKE_ID, address(1), NOW_US - MINUTE, place, machine_id="f" * 32),
     ]
     assert set(replayed(place, entries)) == {key(1)}
