@@ -29,7 +29,7 @@ from journalrelay.site import Site
 from journalrelay.sources.source import Source
 
 TURN_MS = 10
-_SECOND_S = 1.0
+_SECOND_S, _MINUTE_S = 1.0, 60.0
 _MORE_TO_START_S = 60
 _TOLD_AT_MOST = 1000
 _ENDING = {signal.SIGTERM, signal.SIGINT}
@@ -48,7 +48,10 @@ class Daemon:
         self._source: Source
         self._granted: dict[bytes, Login] = {}
         self._told: set[tuple[bytes, str]] = set()
-        self._due_s = self._count_due_s = 0.0
+        self._due_s = self._count_due_s = self._recount_s = 0.0
+        self._counted: int | None = None
+        self._poll = select.poll()
+        self._polled = -1
 
     def run(self) -> None:
         """Do the road's work until SIGTERM or SIGINT; every login logged by then is in the map."""
@@ -93,7 +96,7 @@ class Daemon:
         self._site, self._lock, self._report, self._relay = site, lock, report, relay
         self._source, self._popmap = parts.source, parts.popmap
         self._log = open_log(site.journal())
-        self._count_due_s = 0.0
+        self._counted = None
         for note in notes:
             self._fault(note)
 
@@ -134,10 +137,12 @@ class Daemon:
 
     def _wait(self, woken: socket.socket) -> None:
         """Wait until the journal or a signal has something, ten milliseconds at most."""
-        poll = select.poll()
-        poll.register(self._source.fileno(), select.POLLIN)
-        poll.register(woken, select.POLLIN)
-        if any(fd == woken.fileno() for fd, _ in poll.poll(TURN_MS)):
+        if self._polled != self._source.fileno():  # the reader was opened anew
+            self._polled = self._source.fileno()
+            self._poll = select.poll()
+            self._poll.register(self._polled, select.POLLIN)
+            self._poll.register(woken, select.POLLIN)
+        if any(fd == woken.fileno() for fd, _ in self._poll.poll(TURN_MS)):
             woken.recv(64)
 
     def _progress(self) -> None:
@@ -159,12 +164,16 @@ class Daemon:
         self._report.write(self._site.status_file)
 
     def _count(self) -> None:
-        """Count what is granted; not sooner than after a hundred times what counting takes."""
-        began_s = time.monotonic()
-        if began_s >= self._count_due_s:
-            with suppress(RelayError):  # a map that is being replaced; the next look mends it
-                self._report.granted_now = self._popmap.count(clock.now_us() // 1_000_000)
-            self._count_due_s = began_s + 100 * (time.monotonic() - began_s)
+        """Count what is granted when the map has changed, and once a minute since grants end;
+        not sooner than after a hundred times what counting takes."""
+        began_s, stamp = time.monotonic(), self._popmap.stamp()
+        due_s = self._count_due_s if stamp != self._counted else self._recount_s
+        if began_s < due_s:
+            return
+        with suppress(RelayError):  # a map that is being replaced; the next look mends it
+            self._report.granted_now = self._popmap.count(clock.now_us() // 1_000_000)
+        self._counted, self._recount_s = stamp, began_s + _MINUTE_S
+        self._count_due_s = began_s + 100 * (time.monotonic() - began_s)
 
     def _witness(self, report: Report) -> Callable[[Record, Login, Verdict], None]:
         def witness(record: Record, login: Login, verdict: Verdict) -> None:

@@ -110,6 +110,13 @@ class PopMap:
             return None
         return status.st_dev, status.st_ino
 
+    def stamp(self) -> int | None:
+        """Return the file's mtime, which every commit moves, in ns; None when there is no file."""
+        try:
+            return os.stat(self.path).st_mtime_ns
+        except OSError:
+            return None
+
     def create(self) -> bool:
         """Make an empty map with room if there is none; tell whether it was made."""
         with self._owner(), plainly(self.path):
