@@ -20,7 +20,6 @@ from journalrelay.grant import Network, spell
 GRANT_ID = "a9333ae4bd204ddeb75a480910f2daa9"
 REVOKE_ID = "925e911b4a5b454ca9c37e834d5c5b01"
 GRANTED_ID = "88621e559e6144c8a0eacb7e5e980889"
-EXPIRED_ID = "28f46365096247d1802f2bde943e7b74"
 REVOKED_ID = "db6c099a43b54b5e9d81aa89240c0fc4"
 
 _OPENING = b"relay by hand: "

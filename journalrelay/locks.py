@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from journalrelay.errors import TryAgainError
+from journalrelay.errors import TryAgainError, translate
 
 WAIT_S = 5.0
 _STEP_S = 0.002
@@ -54,7 +54,10 @@ def take_daemon_lock(path: Path) -> int | None:
 
 
 def daemon_pid(path: Path) -> int | None:
-    """Return the process that is the map's daemon, None when none runs. Creates nothing."""
+    """Return the process that is the map's daemon, None when none runs. Creates nothing.
+
+    PermissionRelayError when it may not be looked at.
+    """
     try:
         with open(daemon_lock(path), "rb") as lock:
             try:
@@ -63,6 +66,8 @@ def daemon_pid(path: Path) -> int | None:
                 return int(lock.read(16) or b"0")
     except (FileNotFoundError, ValueError):
         pass
+    except OSError as error:
+        raise translate(error, f"{daemon_lock(path)}", "try it as root") from error
     return None
 
 

@@ -88,9 +88,13 @@ class Relay:
 
     def settle_map(self, now_us: int, notes: list[str], place: Place | None = None) -> bool:
         """Make the map anew if it cannot be believed; tell whether that was done."""
-        amiss = self._inspect_map(now_us) or self._inspect_clock(place, now_us)
+        made = self._popmap.create()
+        amiss = None if made else self._inspect_map(now_us) or self._inspect_clock(place, now_us)
+        if made and place:
+            amiss = f"{self._popmap.path}: there was no map; it is made anew from the journal"
         if amiss:
             notes.append(amiss)
+        if made or amiss:
             self.rebuild(now_us)
             return True
         self._popmap.touch()
@@ -141,14 +145,11 @@ class Relay:
 
     def _inspect_map(self, now_us: int) -> str | None:
         """Return why the map must be made anew, None when it can be believed."""
-        path = self._popmap.path
-        if self._popmap.create():
-            return f"{path}: there was no map; it is made from the journal"
         fault = self._popmap.fault((now_us + self._rules.furthest_us) // 1_000_000)
         if not fault:
             return None
         aside = self._popmap.put_aside()
-        return f"{path}: {fault}; it is put aside as {aside} and made anew from the journal"
+        return f"{self._popmap.path}: {fault}; it is put aside as {aside} and made anew from the journal"
 
     def _inspect_clock(self, place: Place | None, now_us: int) -> str | None:
         """Return why grants may lie too far ahead: the clock was stepped back since ``place``."""

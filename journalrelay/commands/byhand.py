@@ -24,7 +24,7 @@ def grant(site: Site, texts: Sequence[str], span_us: int | None) -> int:
     """Let addresses relay for ``span_us``, or for the window when None."""
     _need_root("grant")
     rules = site.config.rules
-    span_us = rules.window_us if span_us is None else span_us
+    span_us = min(rules.window_us, rules.max_grant_us) if span_us is None else span_us
     if span_us > rules.max_grant_us:
         raise UsageError(f"--for: longer than relay.max_grant, {format_span(rules.max_grant_us)}")
     networks = [typed_network(text, rules.ipv6_prefix) for text in texts]
@@ -64,8 +64,12 @@ def revoke(site: Site, texts: Sequence[str], *, everything: bool) -> int:
         for entry in [None] if everything else networks:
             if journal:
                 ledger.log_revocation(journal, entry, site.map_path)
-    finally:  # also when journald does not answer: what is granted now ends now
+    except UnavailableError as error:
         closed = _withdraw(site, changes)
+        raise UnavailableError(
+            f"{error}; {closed} taken out of the map, but not for good: revoke again"
+        ) from error
+    closed = _withdraw(site, changes)
     what = "all grants" if everything else ", ".join(map(spell, networks))
     print(f"{what} revoked ({closed} in the map)")
     return os.EX_OK

@@ -1,0 +1,287 @@
+"""The manual says what the code does: every verb, option, setting and exit code, and no others."""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import time
+import tomllib
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from journalrelay import ledger
+from journalrelay.cli import journalrelay_parser, main, poprelayd_parser
+from journalrelay.commands import NO
+from journalrelay.config import HEIRS, KEYS, WINDOW_OF_DAEMON, Key, load
+from journalrelay.errors import RelayError
+from journalrelay.patterns import REGISTRY
+from journalrelay.policy import NEVER
+from journalrelay.report import Report
+from lab.journald import login_line
+from lab.journalfile import entry, make_journal
+
+TOP = Path(__file__).resolve().parent.parent
+MANUAL = {page: TOP / "man" / page for page in ("journalrelay.1", "poprelay.conf.5", "poprelayd.8")}
+SAMPLE = TOP / "packaging" / "poprelay.conf"
+SOURCE_OPTIONS = {"--directory", "--file", "--namespace"}
+INTERRUPTED = 130
+HELP = {"-h", "--help"}
+MACRO = re.compile(r"[A-Z][a-z]")
+PUNCTUATION = {",", "|", ".", ";", ")"}
+
+
+def page(name: str) -> str:
+    return MANUAL[name].read_text("utf-8")
+
+
+def section(name: str, title: str) -> str:
+    """Return what stands in a page below `.Sh TITLE`."""
+    found = re.search(rf"^\.Sh {re.escape(title)}\n(.*?)(?=^\.Sh |\Z)", page(name), re.M | re.S)
+    assert found, f"{name} has no section {title}"
+    return found[1]
+
+
+def flags(text: str) -> set[str]:
+    """Return the options that mdoc text names with `Fl`, as they are typed."""
+    named = set()
+    for line in text.splitlines():
+        macro = ""
+        for word in line.removeprefix(".").split() if line.startswith(".") else ():
+            if MACRO.fullmatch(word):
+                macro = word
+            elif macro == "Fl" and word not in PUNCTUATION:
+                named.add(f"-{word}")
+    return named
+
+
+def described(text: str) -> set[str]:
+    """Return the options that a list of `.It Fl` items describes."""
+    return flags("\n".join(line for line in text.splitlines() if line.startswith(".It Fl")))
+
+
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    return {name for action in parser._actions for name in action.option_strings}
+
+
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    (choices,) = (
+        action.choices
+        for action in journalrelay_parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    return dict(choices)
+
+
+def synopses() -> dict[str, str]:
+    """Return the synopsis of each verb, by its name; the general one has none."""
+    blocks = section("journalrelay.1", "SYNOPSIS").partition("\n.Pp\n")[0].split(".Nm journalrelay")
+    named = {}
+    for block in blocks[1:]:
+        verb = re.search(r"^\.Cm (\w+)$", block, re.M)
+        named[verb[1] if verb else ""] = block
+    return named
+
+
+def exit_codes() -> set[int]:
+    return {error.exit_code for error in RelayError.__subclasses__()}
+
+
+def documented_codes(name: str) -> set[int]:
+    return {int(code) for code in re.findall(r"^\.It (\d+)$", section(name, "EXIT STATUS"), re.M)}
+
+
+def uncommented(text: str) -> str:
+    return re.sub(r"^#(?=\w+ = )", "", text, flags=re.M)
+
+
+def test_every_verb_has_a_synopsis_and_a_description() -> None:
+    lines = section("journalrelay.1", "DESCRIPTION")
+    assert re.findall(r"^\.It Cm (\w+)$", lines, re.M) == list(verbs())
+    assert set(synopses()) == {*verbs(), ""}
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_synopsis_of_a_verb_names_its_options(verb: str) -> None:
+    text = synopses()[verb]
+    named = flags(text) - {"-c"}
+    if re.search(r"^\.Op Ar source$", text, re.M):
+        named |= SOURCE_OPTIONS
+    assert named == options_of(verbs()[verb]) - HELP
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_synopsis_of_a_verb_names_its_arguments(verb: str) -> None:
+    takes = [action for action in verbs()[verb]._actions if not action.option_strings]
+    assert [str(action.metavar) for action in takes] == re.findall(
+        r"Ar (ADDRESS)(?: \.\.\.)?$", synopses()[verb], re.M
+    )
+
+
+def test_source_options_of_the_synopsis_are_the_parsers() -> None:
+    text = section("journalrelay.1", "SYNOPSIS").partition("\n.Pp\n")[2]
+    assert flags(text) == SOURCE_OPTIONS
+
+
+def test_every_option_is_described() -> None:
+    every = options_of(journalrelay_parser()).union(*map(options_of, verbs().values()))
+    assert described(section("journalrelay.1", "OPTIONS")) == every
+
+
+def test_every_option_of_the_daemon_is_described() -> None:
+    every = options_of(poprelayd_parser())
+    assert described(section("poprelayd.8", "DESCRIPTION")) == every
+    assert flags(section("poprelayd.8", "SYNOPSIS")) == every
+
+
+def test_every_exit_code_is_described() -> None:
+    assert documented_codes("journalrelay.1") == exit_codes() | {os.EX_OK, NO, INTERRUPTED}
+    assert documented_codes("poprelayd.8") <= exit_codes()
+
+
+def test_every_setting_is_described_with_its_default() -> None:
+    items = re.findall(r"^\.It Va (\S+)(?: No = (.*))?$", page("poprelay.conf.5"), re.M)
+    told = dict(items)
+    assert list(told) == [
+        *(key.name for key in KEYS if key.name.startswith("relay.")),
+        "daemons.enable",
+        WINDOW_OF_DAEMON.name,
+        *(key.name for key in KEYS if key.name.startswith(("source.", "map."))),
+    ]
+    for key in KEYS:
+        text = f"Qq {key.default or chr(92) + '&'}"
+        assert told[key.name] == (text if isinstance(key.default, str) else str(key.default))
+
+
+def test_every_setting_named_anywhere_exists() -> None:
+    known = {key.name for key in KEYS} | {"source.*", WINDOW_OF_DAEMON.name}
+    known |= {f"daemons.{daemon.name}.window" for daemon in REGISTRY}
+    for name in MANUAL:
+        named = re.findall(r"\bVa (\S+)", page(name))
+        assert set(named) <= known, name
+
+
+def test_every_daemon_is_named() -> None:
+    for daemon in REGISTRY:
+        assert f"Ql {daemon.name}" in page("poprelay.conf.5")
+
+
+def test_every_network_never_granted_is_named() -> None:
+    text = section("poprelayd.8", "DESCRIPTION")
+    for network in NEVER:
+        assert re.search(rf"(?<![\w:]){re.escape(str(network))}(?!\d)", text), network
+
+
+def test_every_knob_of_the_ancestor_has_its_heir() -> None:
+    rows = re.findall(r"^\.It \"?(\w+).* Ta ", section("poprelayd.8", "INSTALLATION"), re.M)
+    assert set(rows) - {"Fl", "Sy"} == set(HEIRS) - {"timeout_minutes"}
+
+
+def test_every_kind_of_entry_in_the_journal_is_described() -> None:
+    told = re.findall(r"^\.It ([0-9a-f]{32})$", page("poprelayd.8"), re.M)
+    written = {ledger.GRANTED_ID, ledger.REVOKED_ID, ledger.GRANT_ID, ledger.REVOKE_ID}
+    assert set(told) == written
+
+
+def promised(verb: str) -> set[str]:
+    """Return the names in the JSON of a verb, as the manual lists them."""
+    text = section("journalrelay.1", "JSON").partition(f"\n.Ss {verb} --json\n")[2]
+    heads = re.findall(r"^(?:\.It Ql (.*)|\.Ql (\w+) ,)$", text.partition("\n.Ss ")[0], re.M)
+    return {name for item, word in heads for name in (item or word).split(" , ")}
+
+
+def test_json_holds_what_the_manual_promises(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    login = entry(login_line("192.0.2.7"), time.time_ns() // 1000)
+    journal = make_journal(login, tmp_path / "one.journal")
+    place = ["--map", str(tmp_path / "popip.db")]
+    config = tmp_path / "empty.conf"
+    config.touch()
+    walk = ["replay", "--all", "--json", "--file", str(journal), "--state", str(tmp_path)]
+    for command, verb in ((walk, "replay"), (["list", "--json"], "list")):
+        capsys.readouterr()
+        assert main(["-c", str(config), *command, *place]) == os.EX_OK
+        shown = json.loads(capsys.readouterr().out)
+        assert set(shown[0] if verb == "list" else shown) == promised(verb)
+
+
+def test_json_of_status_holds_what_the_manual_promises(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["status", "--json", "--map", str(tmp_path / "popip.db"), "--state", str(tmp_path)])
+    always = set(json.loads(capsys.readouterr().out))
+    assert promised("status") == always | {field.name for field in fields(Report)}
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
+def test_sample_shows_the_setting_with_its_text_and_default(key: Key) -> None:
+    table, _, name = key.name.partition(".")
+    part = SAMPLE.read_text("utf-8").partition(f"\n[{table}]\n")[2].partition("\n[")[0]
+    assert f"# {key.text}\n#{name} = {json.dumps(key.default)}\n" in part + "\n"
+
+
+def test_sample_sets_nothing_as_it_is_installed(tmp_path: Path) -> None:
+    nothing = tmp_path / "empty.conf"
+    nothing.touch()
+    assert load(SAMPLE) == load(nothing)
+
+
+def test_sample_without_the_number_signs_is_the_defaults(tmp_path: Path) -> None:
+    full = tmp_path / "full.conf"
+    full.write_text(uncommented(SAMPLE.read_text("utf-8")))
+    settings = tomllib.loads(full.read_text())
+    assert settings["daemons"].keys() == {"enable", *(daemon.name for daemon in REGISTRY)}
+    assert {f"{table}.{name}" for table, values in settings.items() for name in values} - {
+        f"daemons.{daemon.name}" for daemon in REGISTRY
+    } == {key.name for key in KEYS}
+    config, default = load(full), load(SAMPLE)
+    assert set(config.rules.windows_us.values()) == {default.rules.window_us}
+    assert replace(config, rules=replace(config.rules, windows_us={})) == default
+
+
+def test_every_manual_page_that_is_referred_to_is_there() -> None:
+    ours = "journalrelay|poprelay"
+    for path in [*(TOP / "units").iterdir(), *MANUAL.values(), SAMPLE]:
+        text = path.read_text("utf-8")
+        found = re.findall(rf"\b((?:{ours})[\w.]*)(?:\(| )([158])\b", text)
+        for name, number in found:
+            assert f"{name}.{number}" in MANUAL, f"{path}: {name}({number})"
+
+
+def test_every_unit_names_its_manual_page() -> None:
+    units = [path for path in (TOP / "units").iterdir() if path.suffix in (".service", ".timer")]
+    assert len(units) == 3
+    for unit in units:
+        documents = re.findall(r"^Documentation=(.*)$", unit.read_text("utf-8"), re.M)
+        pages = re.findall(r"man:([\w.]+)\((\d)\)", " ".join(documents))
+        assert pages, unit
+        assert {f"{name}.{number}" for name, number in pages} <= MANUAL.keys(), unit
+
+
+@pytest.mark.parametrize("name", MANUAL)
+def test_manual_page_has_no_fault(name: str) -> None:
+    done = subprocess.run(
+        ["mandoc", "-T", "lint", "-W", "warning", str(MANUAL[name])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", MANUAL)
+def test_manual_page_renders_whole(name: str) -> None:
+    """A word that happens to be a macro's name vanishes, or leaves the name of another one."""
+    done = subprocess.run(
+        ["mandoc", "-T", "ascii", "-O", "width=78", str(MANUAL[name])],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    text = re.sub(r".\x08", "", done.stdout)
+    for title in re.findall(r"^\.S[hs] (.*)$", page(name), re.M):
+        assert re.search(rf"^ *{re.escape(title.replace(chr(92) + '&', ''))}$", text, re.M), title
+    assert not re.search(r"\b(Fl|Va|Ar|Pa|Xr|Ql|Cm|Qq|Ta)\b ", text)
