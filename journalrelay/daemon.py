@@ -50,6 +50,7 @@ class Daemon:
         self._told: set[tuple[bytes, str]] = set()
         self._due_s = self._count_due_s = self._recount_s = 0.0
         self._counted: int | None = None
+        self._trouble: str | None = None
         self._poll = select.poll()
         self._polled = -1
 
@@ -155,6 +156,7 @@ class Daemon:
         if why:
             self._fault(f"{why}; the map was made anew from the journal")
         self._relay.save()
+        self._tell_trouble(self._source.trouble())
         self._count()
         place = self._source.place()
         if place:
@@ -217,6 +219,16 @@ class Daemon:
             f"refused {login.address}: {verdict.reason} ({login.service} login of "
             f"{_quote(login.user)} at {login.daemon})",
         )
+
+    def _tell_trouble(self, trouble: str | None) -> None:
+        """Log that the source cannot be read once, and once when it can be again."""
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        if trouble:
+            self._fault(trouble)
+        else:
+            self._log(NOTICE, "the journal is read again")
 
     def _fault(self, text: str) -> None:
         self._report.last_fault = text

@@ -117,20 +117,6 @@ class PopMap:
         except OSError:
             return None
 
-    def create(self) -> bool:
-        """Make an empty map with room if there is none; tell whether it was made."""
-        with self._owner(), plainly(self.path):
-            if self.identity():
-                return False
-            beside = self._write_beside({})
-            try:
-                os.link(beside, self.path)
-            except FileExistsError:
-                return False
-            finally:
-                os.unlink(beside)
-            return True
-
     def touch(self) -> None:
         """Move mtime forward: a kill may have come between an earlier sync and its mtime."""
         with self._changing():

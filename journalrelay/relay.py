@@ -88,13 +88,15 @@ class Relay:
 
     def settle_map(self, now_us: int, notes: list[str], place: Place | None = None) -> bool:
         """Make the map anew if it cannot be believed; tell whether that was done."""
-        made = self._popmap.create()
-        amiss = None if made else self._inspect_map(now_us) or self._inspect_clock(place, now_us)
-        if made and place:
-            amiss = f"{self._popmap.path}: there was no map; it is made anew from the journal"
+        missing = self._popmap.identity() is None
+        amiss: str | None
+        if missing:
+            amiss = f"{self._popmap.path}: there was no map; it is made from the journal"
+        else:
+            amiss = self._inspect_map(now_us) or self._inspect_clock(place, now_us)
         if amiss:
-            notes.append(amiss)
-        if made or amiss:
+            if place or not missing:  # a first start is nothing amiss
+                notes.append(amiss)
             self.rebuild(now_us)
             return True
         self._popmap.touch()
@@ -149,7 +151,8 @@ class Relay:
         if not fault:
             return None
         aside = self._popmap.put_aside()
-        return f"{self._popmap.path}: {fault}; it is put aside as {aside} and made anew from the journal"
+        path = self._popmap.path
+        return f"{path}: {fault}; it is put aside as {aside} and made anew from the journal"
 
     def _inspect_clock(self, place: Place | None, now_us: int) -> str | None:
         """Return why grants may lie too far ahead: the clock was stepped back since ``place``."""
@@ -194,15 +197,16 @@ class Relay:
     def mend(self, now_us: int) -> str | None:
         """Notice what makes the map wrong while nothing is logged, make it anew, and return why:
         a clock that was set back, a map that somebody removed or replaced."""
-        offset_us = clock.offset_us()
-        why = None
-        if self._clock_us - offset_us > self._rules.skew_us:
-            why = "the clock was set back"
-        elif self._popmap.identity() != self._map_identity:
-            why = f"{self._popmap.path} was removed or replaced"
-        if why:
+        if self._clock_us - clock.offset_us() > self._rules.skew_us:
             self.rebuild(now_us)
-        return why
+            return "the clock was set back"
+        if self._popmap.identity() == self._map_identity:
+            return None
+        before = self._believed(now_us)
+        self.rebuild(now_us)
+        if before == self._believed(now_us):  # expire or revoke wrote it anew
+            return None
+        return f"{self._popmap.path} was removed or replaced"
 
     def save(self) -> None:
         """Keep the place that the map has reached."""
@@ -210,6 +214,16 @@ class Relay:
         if place and place[0] != self._saved:
             self._kept.save(Place(*place, clock.boot_id(), clock.offset_us()))
             self._saved = place[0]
+
+    def _believed(self, now_us: int) -> dict[bytes, int] | None:
+        """Return what the map grants, None when it is not there or cannot be believed."""
+        try:
+            if self._popmap.fault((now_us + self._rules.furthest_us) // 1_000_000):
+                return None
+            content = self._popmap.read()
+        except NoInputError:
+            return None
+        return {key: expiry for key, expiry in content.items() if expiry * 1_000_000 > now_us}
 
     def _commit(self, changes: Changes, now_us: int) -> Committed:
         try:

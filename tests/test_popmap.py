@@ -29,7 +29,7 @@ KINDS = ["hash", "btree"]
 @pytest.fixture(params=KINDS)
 def popmap(place: Path, request: pytest.FixtureRequest) -> PopMap:
     made = PopMap(place / "popip.db", request.param)
-    assert made.create()
+    made.replace({})
     return made
 
 
@@ -89,7 +89,7 @@ def test_expire_removes_what_is_over_and_nothing_else(popmap: PopMap) -> None:
 
 def test_a_value_that_is_no_expiry_counts_as_over(place: Path) -> None:
     popmap = PopMap(place / "popip.db", "hash")
-    popmap.create()
+    popmap.replace({})
     write(popmap.path, b"192.0.2.7", b"0123")
     assert popmap.read() == {b"192.0.2.7": 0}
     assert popmap.expire(NOW_S) == 1
@@ -117,7 +117,7 @@ def test_every_commit_moves_mtime_by_a_whole_second(popmap: PopMap) -> None:
 
 def test_mtime_goes_on_from_its_mark_when_a_kill_set_it_back(place: Path) -> None:
     popmap = PopMap(place / "popip.db", "hash")
-    popmap.create()
+    popmap.replace({})
     held = take_daemon_lock(popmap.path)
     assert held is not None
     for number in range(200):
@@ -132,7 +132,7 @@ def test_mtime_goes_on_from_its_mark_when_a_kill_set_it_back(place: Path) -> Non
 def test_the_file_is_0644_whatever_the_umask(place: Path) -> None:
     old = os.umask(0o077)
     try:
-        PopMap(place / "popip.db", "hash").create()
+        PopMap(place / "popip.db", "hash").replace({})
     finally:
         os.umask(old)
     assert (place / "popip.db").stat().st_mode & 0o777 == 0o644
@@ -140,7 +140,7 @@ def test_the_file_is_0644_whatever_the_umask(place: Path) -> None:
 
 def test_a_commit_waits_for_the_lock_only_so_long(place: Path) -> None:
     popmap = PopMap(place / "popip.db", "hash", wait_s=0.05)
-    popmap.create()
+    popmap.replace({})
     with open(popmap.path, "rb") as held:
         fcntl.flock(held, fcntl.LOCK_SH)
         with pytest.raises(TryAgainError, match="locked by another process"):
@@ -150,7 +150,7 @@ def test_a_commit_waits_for_the_lock_only_so_long(place: Path) -> None:
 
 def test_a_writer_that_waited_writes_to_the_file_that_is_at_the_path_then(place: Path) -> None:
     popmap = PopMap(place / "popip.db", "hash")
-    popmap.create()
+    popmap.replace({})
     with open(popmap.path, "rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         waiter = threading.Thread(
@@ -159,7 +159,7 @@ def test_a_writer_that_waited_writes_to_the_file_that_is_at_the_path_then(place:
         waiter.start()
         wait_for(lambda: opens(popmap.path) > 1, "the waiter's open")
         other = PopMap(place / "other.db", "hash")
-        other.create()
+        other.replace({})
         os.rename(other.path, popmap.path)
     waiter.join()
     assert popmap.read() == {b"192.0.2.7": NOW_S}
@@ -172,7 +172,7 @@ def opens(path: Path) -> int:
 
 
 def test_a_symbolic_link_is_not_followed(place: Path) -> None:
-    PopMap(place / "real.db", "hash").create()
+    PopMap(place / "real.db", "hash").replace({})
     (place / "popip.db").symlink_to("real.db")
     with pytest.raises(TryAgainError, match="popip.db"):
         PopMap(place / "popip.db", "hash").commit(granting((b"192.0.2.7", NOW_S)), NOW_S)
@@ -183,7 +183,7 @@ def test_a_missing_map_and_a_missing_directory_are_told_apart(place: Path) -> No
     with pytest.raises(NoInputError, match="no such map"):
         PopMap(place / "popip.db", "hash").read()
     with pytest.raises(NoInputError, match="no such directory"):
-        PopMap(place / "gone" / "popip.db", "hash").create()
+        PopMap(place / "gone" / "popip.db", "hash").replace({})
 
 
 def test_a_damaged_map_is_an_error_not_a_crash(popmap: PopMap) -> None:
@@ -209,21 +209,21 @@ def test_a_map_with_what_we_never_write_is_not_believed(
     place: Path, key_: bytes, value: bytes
 ) -> None:
     popmap = PopMap(place / "popip.db", "hash")
-    popmap.create()
+    popmap.replace({})
     assert popmap.fault(NOW_S + 100_000) is None
     write(popmap.path, key_, value)
     assert popmap.fault(NOW_S + 100_000)
 
 
 def test_a_map_of_the_other_type_is_not_believed(place: Path) -> None:
-    PopMap(place / "popip.db", "hash").create()
+    PopMap(place / "popip.db", "hash").replace({})
     fault = PopMap(place / "popip.db", "btree").fault(NOW_S)
     assert fault == "it is a hash file where a btree is wanted"
 
 
 def test_growth_never_splits_a_bucket_in_place(place: Path) -> None:
     popmap = PopMap(place / "popip.db", "hash", careful=False)
-    popmap.create()
+    popmap.replace({})
     total, batch = 120_000, 5_000
     before = popmap.identity()
     for start in range(0, total, batch):
@@ -272,7 +272,7 @@ while not paced or sys.stdin.readline():
 def test_no_reader_ever_gets_a_wrong_answer_from_a_hot_map(place: Path, kind: str) -> None:
     """makemap -u dumps the map through sendmail's own library while it is written at full speed."""
     popmap = PopMap(place / "popip.db", kind)
-    popmap.create()
+    popmap.replace({})
     expiry = int(time.time()) + 9000
     fixed = {b"192.0.2.%d" % n: expiry for n in range(250)}
     popmap.commit(granting(*fixed.items()), NOW_S)
@@ -311,7 +311,7 @@ def test_no_reader_ever_gets_a_wrong_answer_from_a_hot_map(place: Path, kind: st
 
 def test_a_kill_during_a_commit_leaves_a_map_that_can_be_believed(place: Path) -> None:
     popmap = PopMap(place / "popip.db", "hash")
-    popmap.create()
+    popmap.replace({})
     fixed = {b"192.0.2.%d" % n: NOW_S + 9000 for n in range(250)}
     popmap.commit(granting(*fixed.items()), NOW_S)
     rng = random.Random(1)
@@ -342,7 +342,7 @@ def test_keys_are_spelled_so_that_they_read_back(popmap: PopMap) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_commit_is_seen_at_once_by_a_sendmail_that_runs_on(place: Path, kind: str) -> None:
     popmap = PopMap(place / "popip.db", kind)
-    popmap.create()
+    popmap.replace({})
     specification = f"{kind} {place}/popip"
     with Sendmail(room.scratch("sendmail-"), popip=specification).rule_test() as sendmail:
         for number in range(40):  # many in one second, where sendmail would not look again
@@ -357,7 +357,7 @@ def test_every_commit_is_seen_at_once_by_a_sendmail_that_runs_on(place: Path, ki
 
 def test_a_sendmail_that_runs_on_never_misses_beside_a_hot_writer(place: Path) -> None:
     popmap = PopMap(place / "popip.db", "hash")
-    popmap.create()
+    popmap.replace({})
     fixed = {b"192.0.2.%d" % n: NOW_S + 9000 for n in range(250)}
     popmap.commit(granting(*fixed.items()), NOW_S)
     writer = subprocess.Popen(

@@ -226,8 +226,9 @@ def place_of(place: Path, file: Path, count: int) -> Place:
 
 
 def starts_with(place: Path, file: Path, kept: Place | None) -> tuple[list[str], set[bytes]]:
-    """Start on an empty, whole map with a kept place; return notes and what was granted."""
-    PopMap(place / "popip.db", "hash").create()
+    """Start on a whole map, empty unless there is one; return notes and what was granted."""
+    if not (place / "popip.db").exists():
+        PopMap(place / "popip.db", "hash").replace({})
     relay = relay_on(place, file)
     if kept:
         relay._kept.save(kept)
@@ -274,7 +275,7 @@ def test_a_place_that_is_no_cursor_is_said_and_the_last_window_read(
 
 
 def test_a_garbage_state_file_is_said_and_the_last_window_read(place: Path, three: Path) -> None:
-    PopMap(place / "popip.db", "hash").create()
+    PopMap(place / "popip.db", "hash").replace({})
     relay = relay_on(place, three)
     relay._kept.path.write_text("garbage")
     notes = relay.start(NOW_US)

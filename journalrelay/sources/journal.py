@@ -7,6 +7,7 @@ what an entry costs here, and ``_next``, ``_get``, ``_get_realtime``, ``_get_mon
 
 import hashlib
 import os
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -109,7 +110,9 @@ class JournalSource:
         self._hand_matches = hand_matches
         self._held = False
         self._place: tuple[str, int] | None = None
-        self._failing = False
+        self._from_us = 0
+        self._trouble: str | None = None
+        self._retry_s = self._retry_at_s = 0.0
         self._open()
 
     @property
@@ -123,30 +126,37 @@ class JournalSource:
 
     def refresh(self) -> None:
         """Let the reader see rotation and vacuuming; after an error, open it anew."""
-        if self._failing:
+        if self._trouble and time.monotonic() >= self._retry_at_s:
             self._reopen()
+        if self._trouble:
+            return
         try:
             self._reader.process()
-        except OSError:
-            self._failing = True
+        except OSError as error:
+            self._fail(error)
 
     def seek_time(self, time_us: int) -> None:
         """Go to the first entry at or after ``time_us``."""
-        self._held = False
-        self._reader.seek_realtime(max(0, time_us))
+        self._held, self._place, self._from_us = False, None, max(0, time_us)
+        self._reader.seek_realtime(self._from_us)
 
     def seek_cursor(self, cursor: str, *, inclusive: bool) -> bool:
         """Go to a cursor's entry or behind it; see :class:`Source`."""
-        self._held = False
+        self._held, self._place = False, None
         self._reader.seek_cursor(cursor)
         if not self._reader._next():
             return False
         exact = self._reader.test_cursor(cursor)
         self._held = inclusive or not exact
+        self._from_us = self._reader._get_realtime()
+        if not self._held:
+            self._place = cursor, self._from_us
         return exact
 
     def read(self, limit: int) -> Iterator[JournalRecord]:
         """Yield the next entries, at most ``limit``."""
+        if self._trouble:
+            return
         record, step, moved = self._record, self._reader._next, False
         try:
             for _ in range(limit):
@@ -155,10 +165,11 @@ class JournalSource:
                 self._held, moved = False, True
                 record.load()
                 yield record
-        except OSError:  # EBADMSG, EADDRNOTAVAIL, EIDRM: a file was damaged or went away
-            self._failing = True
-        if moved:
-            self._note_place()
+        except OSError as error:  # EBADMSG, EADDRNOTAVAIL, EIDRM: a file was damaged or went away
+            self._fail(error)
+        else:
+            if moved:
+                self._note_place()
 
     def place(self) -> tuple[str, int] | None:
         """Return cursor and time of the last entry read."""
@@ -187,6 +198,10 @@ class JournalSource:
         finally:
             reader.close()
 
+    def trouble(self) -> str | None:
+        """Return what keeps the reader from reading; it is opened anew, less and less often."""
+        return self._trouble
+
     def close(self) -> None:
         """Close the reader and its files."""
         self._reader.close()
@@ -196,21 +211,28 @@ class JournalSource:
         self._record = JournalRecord(self._reader)
         _add_matches(self._reader, self._matches)
 
+    def _fail(self, error: Exception) -> None:
+        """Note why reading failed, and when to try again: after 10 ms, doubling up to 5 s."""
+        self._trouble = f"the journal cannot be read: {error} (see: journalctl --verify)"
+        self._retry_s = min(5.0, 2 * self._retry_s or 0.01)
+        self._retry_at_s = time.monotonic() + self._retry_s
+
     def _reopen(self) -> None:
         """Open the reader again at the last place; what was read behind it is read twice."""
         try:
             self.close()
             self._open()
-            if self._place:
+            self._trouble = None
+            if self._place is None:
+                self.seek_time(self._from_us)
+            else:
                 self.seek_cursor(self._place[0], inclusive=False)
-            self._failing = False
-        except (OSError, RelayError):
-            return
+        except (OSError, RelayError) as error:
+            self._fail(error)
 
     def _note_place(self) -> None:
         """Note the place once a batch, since a cursor costs as much as an entry."""
-        if self._failing:
-            return
+        self._retry_s = 0.0
         with suppress(OSError):  # its file has gone meanwhile: the earlier place stands
             self._place = self._record.cursor(), self._record.logged_at_us()
 

@@ -47,5 +47,8 @@ class Source(Protocol):
     def last_time_us(self) -> int | None:
         """Return the time of the newest record there is, None when there is none."""
 
+    def trouble(self) -> str | None:
+        """Return what keeps it from reading just now, None when nothing does."""
+
     def close(self) -> None:
         """Let go of all files."""
