@@ -1,8 +1,9 @@
 """The place up to which a source was read, kept over restarts; it follows the map, never leads.
 
 One JSON file a source in the state directory: ``{"format": 1, "cursor", "time_us", "boot",
-"clock_us"}``, replaced atomically. ``clock_us`` is the wall clock minus the monotonic one of boot
-``boot`` when it was saved: a clock that was stepped back since shows in it.
+"clock_us", "map"}``, replaced atomically. ``clock_us`` is the wall clock minus the monotonic one of
+boot ``boot`` when it was saved: a clock that was stepped back since shows in it. ``map`` is the
+file (device and inode) that held what was read up to there: another one may lack it.
 """
 
 import json
@@ -18,12 +19,14 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Place:
-    """A journal cursor, the time of its entry, and the clock that its reader lived by."""
+    """A journal cursor, the time of its entry, the clock that its reader lived by, and the map
+    that it wrote."""
 
     cursor: str
     time_us: int
     boot: str
     clock_us: int
+    map: str
 
 
 class CursorFile:
@@ -72,10 +75,10 @@ class CursorFile:
 def _place(content: dict[str, object]) -> Place:
     if content["format"] != _FORMAT:
         raise ValueError
-    cursor, boot = content["cursor"], content["boot"]
+    cursor, boot, map_ = content["cursor"], content["boot"], content["map"]
     time_us, clock_us = content["time_us"], content["clock_us"]
-    if not isinstance(cursor, str) or not isinstance(boot, str):
+    if not isinstance(cursor, str) or not isinstance(boot, str) or not isinstance(map_, str):
         raise TypeError
     if not isinstance(time_us, int) or not isinstance(clock_us, int):
         raise TypeError
-    return Place(cursor, time_us, boot, clock_us)
+    return Place(cursor, time_us, boot, clock_us, map_)

@@ -102,13 +102,12 @@ class PopMap:
         self._marked_s = 0
         self._at_most = 0  # how many keys there can be; another process may have removed some
 
-    def identity(self) -> tuple[int, int] | None:
+    def identity(self) -> str | None:
         """Return device and inode of the file at the path, None when there is none."""
         try:
-            status = os.stat(self.path, follow_symlinks=False)
+            return _identity(os.stat(self.path, follow_symlinks=False))
         except OSError:
             return None
-        return status.st_dev, status.st_ino
 
     def stamp(self) -> int | None:
         """Return the file's mtime, which every commit moves, in ns; None when there is no file."""
@@ -116,6 +115,18 @@ class PopMap:
             return os.stat(self.path).st_mtime_ns
         except OSError:
             return None
+
+    def create(self) -> None:
+        """Make an empty map with room if there is none."""
+        with self._owner(), plainly(self.path):
+            if self.identity():
+                return
+            beside = self._write_beside({})
+            try:
+                with suppress(FileExistsError):
+                    os.link(beside, self.path)
+            finally:
+                os.unlink(beside)
 
     def touch(self) -> None:
         """Move mtime forward: a kill may have come between an earlier sync and its mtime."""
@@ -231,7 +242,7 @@ class PopMap:
                 fd = os.open(self.path, flags)
                 try:
                     acquire(fd, operation, self.path, self._wait_s)
-                    if _identity(fd) == self.identity():
+                    if _identity(os.fstat(fd)) == self.identity():
                         yield fd
                         return
                 finally:
@@ -380,9 +391,8 @@ def _expiry(value: bytes) -> int:
     return int(value) if _VALUE.fullmatch(value) else 0
 
 
-def _identity(fd: int) -> tuple[int, int]:
-    status = os.fstat(fd)
-    return status.st_dev, status.st_ino
+def _identity(status: os.stat_result) -> str:
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 def _apply(

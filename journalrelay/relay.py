@@ -68,8 +68,8 @@ class Relay:
         self._revocations = Revocations()
         self._pending = Changes()
         self._clock_us = clock.offset_us()
-        self._map_identity: tuple[int, int] | None = None
-        self._saved: str | None = None
+        self._map_identity: str | None = None
+        self._saved: tuple[str, str] | None = None
 
     # Starting
 
@@ -168,6 +168,8 @@ class Relay:
         """Go behind the kept place; False when that cannot be."""
         if place is None or place.time_us < now_us - self._rules.look_back_us:
             return False
+        if place.map != self._map_identity:  # this one may lack what was read before
+            return False
         try:
             if self._source.seek_cursor(place.cursor, inclusive=False):
                 return True
@@ -210,10 +212,13 @@ class Relay:
 
     def save(self) -> None:
         """Keep the place that the map has reached."""
-        place = self._source.place()
-        if place and place[0] != self._saved:
-            self._kept.save(Place(*place, clock.boot_id(), clock.offset_us()))
-            self._saved = place[0]
+        read_to = self._source.place()
+        if read_to is None:
+            return
+        place = Place(*read_to, clock.boot_id(), self._clock_us, self._map_identity or "")
+        if self._saved != (place.cursor, place.map):
+            self._kept.save(place)
+            self._saved = place.cursor, place.map
 
     def _believed(self, now_us: int) -> dict[bytes, int] | None:
         """Return what the map grants, None when it is not there or cannot be believed."""

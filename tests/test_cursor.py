@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from journalrelay.cursor import CursorFile, Place
 from journalrelay.errors import DataError, NoInputError
 
-PLACE = Place("s=1;i=2;b=3;m=4;t=5;x=6", 1_795_400_000_000_000, "b007", 1_795_000_000_000_000)
+PLACE = Place(
+    "s=1;i=2;b=3;m=4;t=5;x=6", 1_795_400_000_000_000, "b007", 1_795_000_000_000_000, "8:42"
+)
 
 
 def test_a_saved_place_is_read_back(tmp_path: Path) -> None:

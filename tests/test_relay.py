@@ -222,7 +222,7 @@ def place_of(place: Path, file: Path, count: int) -> Place:
     assert len(list(relay._source.read(count))) == count
     found = relay._source.place()
     assert found
-    return Place(*found, clock.boot_id(), clock.offset_us())
+    return Place(*found, clock.boot_id(), clock.offset_us(), "")
 
 
 def starts_with(place: Path, file: Path, kept: Place | None) -> tuple[list[str], set[bytes]]:
@@ -231,7 +231,8 @@ def starts_with(place: Path, file: Path, kept: Place | None) -> tuple[list[str],
         PopMap(place / "popip.db", "hash").replace({})
     relay = relay_on(place, file)
     if kept:
-        relay._kept.save(kept)
+        there = PopMap(place / "popip.db", "hash").identity() or ""
+        relay._kept.save(replace(kept, map=kept.map or there))
     notes = relay.start(NOW_US)
     drain(relay, NOW_US)
     return notes, set(PopMap(place / "popip.db", "hash").read())
@@ -246,6 +247,11 @@ def three(place: Path) -> Path:
 
 def test_reading_goes_on_behind_the_kept_place(place: Path, three: Path) -> None:
     assert starts_with(place, three, place_of(place, three, 2)) == ([], {key(5)})
+
+
+def test_a_place_of_another_map_is_passed_over(place: Path, three: Path) -> None:
+    kept = replace(place_of(place, three, 3), map="1:1")
+    assert starts_with(place, three, kept) == ([], {key(10), key(5)})
 
 
 def test_without_a_place_the_last_window_is_read(place: Path, three: Path) -> None:

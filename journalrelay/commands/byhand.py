@@ -35,14 +35,15 @@ def grant(site: Site, texts: Sequence[str], span_us: int | None) -> int:
             return NO
     now_us = clock.now_us()
     expiry_s = (now_us + span_us) // 1_000_000
-    site.popmap().look_up(())  # without a map that can be written, nothing is entered
     journal = _ledger_of(site)
     changes = Changes()
     for network in networks:
         if journal:
             ledger.log_grant(journal, network, expiry_s, site.map_path)
         changes.grant(map_key(network), expiry_s)
-    site.popmap().commit(changes, now_us // 1_000_000)
+    popmap = site.popmap()
+    popmap.create()
+    popmap.commit(changes, now_us // 1_000_000)
     for network in networks:
         print(f"{spell(network)} may relay for {format_span(span_us)}")
     return os.EX_OK
