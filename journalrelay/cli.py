@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -11,9 +13,10 @@ from typing import NoReturn
 from journalrelay import __version__, clock
 from journalrelay.commands import byhand, view
 from journalrelay.commands.replay import Request, replay
-from journalrelay.config import load
+from journalrelay.config import load, namespace
 from journalrelay.daemon import Daemon
 from journalrelay.errors import RelayError, UsageError
+from journalrelay.log import printable
 from journalrelay.site import STATE, Site
 from journalrelay.timespan import parse_span, parse_time
 
@@ -31,35 +34,70 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``journalrelay`` and return its exit code."""
-    options = journalrelay_parser().parse_args(_bind(sys.argv[1:] if argv is None else argv))
-    return _guarded(options)
+    words = _bind(sys.argv[1:] if argv is None else argv)
+    return _guarded("journalrelay", lambda: _do(journalrelay_parser().parse_args(words)))
 
 
 def poprelayd(argv: Sequence[str] | None = None) -> int:
     """Run ``poprelayd``: the daemon, or what one of the ancestor's options asks for."""
-    options = poprelayd_parser().parse_args(_bind(sys.argv[1:] if argv is None else argv))
+    words = _bind(sys.argv[1:] if argv is None else argv)
+    return _guarded("poprelayd", lambda: _do(_translated(poprelayd_parser().parse_args(words))))
+
+
+def _translated(options: argparse.Namespace) -> argparse.Namespace:
+    """Return what the ancestor's options mean in ``journalrelay``'s words."""
     if options.print:
         options.verb, options.json, options.bare = "list", False, True
     elif options.add:
         options.verb, options.addresses, options.span_us = "grant", options.add, None
     elif options.remove or options.flush:
         options.verb, options.addresses, options.all = "revoke", options.remove, options.flush
-    return _guarded(options)
+    return options
 
 
-def _guarded(options: argparse.Namespace) -> int:
-    """Do the verb; print what went wrong, one line for each fault."""
+def _do(options: argparse.Namespace) -> int:
+    return _VERBS[options.verb](_site(options), options)
+
+
+def _guarded(program: str, act: Callable[[], int]) -> int:
+    """Act; print what went wrong, one line for each fault, and return the exit code."""
+    _open_standard_streams()
     try:
-        return _VERBS[options.verb](_site(options), options)
+        try:
+            code = act()
+        except SystemExit as end:  # argparse: --help, --version, a wrong command line
+            code = end.code if isinstance(end.code, int) else os.EX_OK
+        sys.stdout.flush()
+        return code
     except RelayError as error:
         for line in str(error).splitlines():
-            print(f"{options.prog}: {line}", file=sys.stderr)
+            print(f"{program}: {printable(line)}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads on; that is no fault
-        return os.EX_OK
+    except OSError as error:
+        return _unwritten(program, error)
     except KeyboardInterrupt:
-        return 130
+        return 128 + signal.SIGINT
+
+
+def _unwritten(program: str, error: OSError) -> int:
+    """Return the exit code when standard output takes no more; what is left in it is dropped."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE
+    with suppress(OSError):
+        print(f"{program}: standard output: {error.strerror} (look at the disk)", file=sys.stderr)
+    return os.EX_IOERR
+
+
+def _open_standard_streams() -> None:
+    """See to it that no file of ours becomes descriptor 0, 1 or 2 because that was closed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _run(_checked: Site, options: argparse.Namespace) -> int:
@@ -127,9 +165,16 @@ def _time(text: str) -> int:
 
 
 def _file(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("a file name is empty")
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no file name")
     return Path(os.path.abspath(text))
+
+
+def _journal_namespace(text: str) -> str:
+    try:
+        return namespace(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def journalrelay_parser() -> argparse.ArgumentParser:
@@ -140,7 +185,6 @@ def journalrelay_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.set_defaults(prog=parser.prog)
     _config(parser)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
 
@@ -196,7 +240,7 @@ def poprelayd_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     _config(parser)
-    parser.set_defaults(prog=parser.prog, verb="run")
+    parser.set_defaults(verb="run")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("-d", action="store_true", help="be the daemon (also without options)")
     what.add_argument("-p", dest="print", action="store_true", help="print addresses and seconds")
@@ -243,7 +287,9 @@ def _source(parser: argparse.ArgumentParser) -> None:
 
 
 def _namespace(parser: "argparse._ActionsContainer") -> None:
-    parser.add_argument("--namespace", metavar="NS", help="the journal namespace NS")
+    parser.add_argument(
+        "--namespace", metavar="NS", type=_journal_namespace, help="the journal namespace NS"
+    )
 
 
 def _map(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,11 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
+def monotonic_us() -> int:
+    """Return the monotonic clock, µs since some moment of this boot."""
+    return time.monotonic_ns() // 1000
+
+
 def offset_us() -> int:
     """Return the wall clock minus the monotonic clock, in µs: constant until somebody sets the
     clock (down when it is stepped back) or the machine sleeps (up)."""

@@ -48,7 +48,8 @@ def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: read(value) if value != "" else None
 
 
-def _name(value: Any) -> str:
+def namespace(value: Any) -> str:
+    """Return the name of a journal namespace, or raise ValueError."""
     if not isinstance(value, str) or not value.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"{value!r} is not a journal namespace (letters, digits, '-', '_')")
     return value
@@ -56,7 +57,7 @@ def _name(value: Any) -> str:
 
 def _choice(*choices: Any) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
-        if type(value) is bool or value not in choices:
+        if value not in choices or type(value) is not type(choices[0]):
             raise ValueError(f"{value!r} is not one of {', '.join(map(repr, choices))}")
         return value
 
@@ -99,10 +100,13 @@ KEYS = (
     Key("daemons.enable", "auto", _daemons, "which POP and IMAP daemons are read"),
     Key("source.kind", "auto", _choice("journal", "auto"), "where logins are read"),
     Key("source.directory", "", _optional(_path), "a journal directory instead of this host's"),
-    Key("source.namespace", "", _optional(_name), "a journal namespace instead of the default"),
+    Key("source.namespace", "", _optional(namespace), "a journal namespace instead of the default"),
     Key("map.path", "/var/lib/poprelayd/popip.db", _path, "sendmail's map"),
     Key("map.type", "hash", _choice("hash", "btree"), "its Berkeley DB type: hash or btree"),
 )
+_TABLES = {key.name.partition(".")[0] for key in KEYS} | {
+    f"daemons.{daemon.name}" for daemon in REGISTRY
+}
 WINDOW_OF_DAEMON = Key("daemons.NAME.window", None, _span, "the same, for one daemon's logins")
 
 # What the Perl poprelayd called it (its configuration of 1998 to 2001), for those who try.
@@ -136,7 +140,7 @@ def load(path: Path | None) -> Config:
     """
     faults: list[str] = []
     values: dict[str, Any] = {}
-    for file in _files(path):
+    for file in _files(path, faults):
         for name, value in _settings(file, faults).items():
             _take(name, value, file, values, faults)
     if faults:
@@ -144,18 +148,30 @@ def load(path: Path | None) -> Config:
     return _build(values)
 
 
-def _files(path: Path | None) -> Iterable[Path]:
+def _files(path: Path | None, faults: list[str]) -> Iterable[Path]:
     if path is not None:
         return [path]
-    main = [CONFIG_FILE] if os.path.lexists(CONFIG_FILE) else []
-    return main + sorted(CONFIG_FILE.with_name("poprelay.conf.d").glob("*.conf"))
+    drop_ins = CONFIG_FILE.with_name("poprelay.conf.d")
+    found = [CONFIG_FILE] if CONFIG_FILE.name in _names(CONFIG_FILE.parent, faults) else []
+    return found + [drop_ins / name for name in _names(drop_ins, faults) if name.endswith(".conf")]
+
+
+def _names(directory: Path, faults: list[str]) -> list[str]:
+    """Return the sorted names in ``directory``; one that cannot be read is no empty one."""
+    try:
+        return sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        faults.append(f"{directory}: {error.strerror} (the configuration must be readable)")
+        return []
 
 
 def _settings(file: Path, faults: list[str]) -> dict[str, Any]:
     """Return the file's keys with their full names; a fault stands in ``faults``."""
     try:
         return dict(_flatten(tomllib.loads(file.read_text("utf-8")), ""))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         faults.append(f"{file}: {error} (it is read as TOML, in UTF-8)")
     except OSError as error:
         faults.append(f"{file}: {error.strerror} (name a configuration that can be read)")
@@ -164,7 +180,7 @@ def _settings(file: Path, faults: list[str]) -> dict[str, Any]:
 
 def _flatten(table: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
     for name, value in table.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and (value or prefix + name in _TABLES):
             yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value

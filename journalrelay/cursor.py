@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from journalrelay.errors import DataError, translate
-from journalrelay.owner import as_owner
+from journalrelay.owner import as_owner, open_plain, read_plain
 
 _FORMAT = 1
 
@@ -38,8 +38,7 @@ class CursorFile:
     def load(self) -> Place | None:
         """Return the kept place, None when there is none yet; DataError when it is garbage."""
         try:
-            with as_owner(self.path.parent):
-                content = self.path.read_bytes()
+            content = read_plain(self.path)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -57,8 +56,7 @@ class CursorFile:
         content = json.dumps({"format": _FORMAT, **asdict(place)}).encode() + b"\n"
         try:
             with as_owner(self.path.parent):
-                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-                fd = os.open(beside, flags, 0o644)
+                fd = open_plain(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
                 try:
                     os.write(fd, content)
                     os.fdatasync(fd)

@@ -67,9 +67,18 @@ class Daemon:
                 if not self._turn():
                     self._wait(woken)
             self._notifier.stopping()
-            self._turn()
+            self._finish()
             self._relay.save()
             self._log(NOTICE, f"stopped; {self._report.line()}")
+
+    def _finish(self) -> None:
+        """Read until nothing is left after a commit, for a second at most: what comes later waits
+        for the next start."""
+        until_s = time.monotonic() + _SECOND_S
+        before = -1
+        while self._report.records != before and time.monotonic() < until_s:
+            before = self._report.records
+            self._turn()
 
     def _take(self, site: Site) -> None:
         """Become the daemon of ``site``; when that fails, what was before stays."""

@@ -61,6 +61,7 @@ class Revocation:
 
     network: Network | None
     logged_at_us: int
+    clock_ahead_us: int = 0
 
 
 Event = Login | HandGrant | Revocation

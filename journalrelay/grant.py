@@ -30,7 +30,6 @@ def parse_address(text: bytes) -> Address | None:
     return address
 
 
-@lru_cache(maxsize=4096)
 def fold(address: Address, ipv6_prefix: int) -> Network:
     """Return what a login from ``address`` grants: itself, or its /64 (``relay.ipv6_prefix``)."""
     if isinstance(address, ipaddress.IPv4Address):
@@ -38,14 +37,18 @@ def fold(address: Address, ipv6_prefix: int) -> Network:
     return ipaddress.IPv6Network((address, ipv6_prefix), strict=False)
 
 
-@lru_cache(maxsize=4096)
+def login_key(address: Address, ipv6_prefix: int) -> bytes:
+    """Return the key under which a login from ``address`` is granted: itself, or its /64."""
+    if address.version == 4:
+        return str(address).encode()
+    packed = address.packed[: ipv6_prefix // 8]
+    groups = [b"%x" % int.from_bytes(packed[at : at + 2]) for at in range(0, len(packed), 2)]
+    return _IPV6 + b":".join(groups)
+
+
 def map_key(network: Network) -> bytes:
     """Return the key under which ``network`` (a single address, or an IPv6 /64) is granted."""
-    if isinstance(network, ipaddress.IPv4Network):
-        return str(network.network_address).encode()
-    packed = network.network_address.packed[: network.prefixlen // 8]
-    groups = (int.from_bytes(packed[at : at + 2]) for at in range(0, len(packed), 2))
-    return _IPV6 + b":".join(b"%x" % group for group in groups)
+    return login_key(network.network_address, network.prefixlen)
 
 
 def parse_key(key: bytes) -> Network:
@@ -65,7 +68,7 @@ def parse_key(key: bytes) -> Network:
 
 def client_keys(address: Address) -> tuple[bytes, ...]:
     """Return the keys that sendmail's popip rule asks for when ``address`` connects."""
-    return tuple(dict.fromkeys(map_key(fold(address, prefix)) for prefix in (128, 64)))
+    return tuple(dict.fromkeys(login_key(address, prefix) for prefix in (128, 64)))
 
 
 def spell(network: Network) -> str:

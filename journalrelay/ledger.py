@@ -42,14 +42,14 @@ def read(record: Record, map_path: Path) -> HandGrant | Revocation | None:
     if not record.message.startswith(_OPENING):
         return None
     for name, value in _trusted(map_path).items():
-        if record.field(name) != value.encode():
+        if record.field(name) != os.fsencode(value):
             return None
     kind = record.field("MESSAGE_ID")
     address = (record.field("RELAY_ADDRESS") or b"").decode("ascii", "replace")
     try:
         if kind == REVOKE_ID.encode():
             network = None if address == _EVERYTHING else ipaddress.ip_network(address)
-            return Revocation(network, record.logged_at_us())
+            return Revocation(network, record.logged_at_us(), record.clock_ahead_us())
         if kind == GRANT_ID.encode():
             expiry_s = int(record.field("RELAY_EXPIRY") or b"")
             return HandGrant(

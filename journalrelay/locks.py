@@ -6,10 +6,11 @@ import os
 import select
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from journalrelay.errors import TryAgainError, translate
+from journalrelay.owner import as_owner, open_plain, read_plain
 
 WAIT_S = 5.0
 _STEP_S = 0.002
@@ -40,16 +41,21 @@ def daemon_lock(path: Path) -> Path:
 
 
 def take_daemon_lock(path: Path) -> int | None:
-    """Return a descriptor that holds the map's daemon lock, or None when a daemon has it."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(daemon_lock(path), flags, 0o644)
+    """Return a descriptor that holds the map's daemon lock, or None when a daemon has it.
+
+    Nobody else may open the file: a reader's shared lock would keep the daemon from starting. Its
+    mtime stays as it was; the map keeps a mark there.
+    """
+    fd = open_plain(daemon_lock(path), os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        acquire(fd, fcntl.LOCK_EX, path, wait_s=_STEP_S * 100)
+    except TryAgainError:
         os.close(fd)
         return None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+    before = os.fstat(fd)
+    os.fchmod(fd, 0o600)
+    os.pwrite(fd, b"%-15d\n" % os.getpid(), 0)
+    os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
     return fd
 
 
@@ -58,23 +64,46 @@ def daemon_pid(path: Path) -> int | None:
 
     PermissionRelayError when it may not be looked at.
     """
+    lock = daemon_lock(path)
     try:
-        with open(daemon_lock(path), "rb") as lock:
+        with as_owner(path.parent), open(open_plain(lock, os.O_RDONLY), "rb") as file:
             try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return int(lock.read(16) or b"0")
+                return int(file.read(16) or b"0")
     except (FileNotFoundError, ValueError):
         pass
     except OSError as error:
-        raise translate(error, f"{daemon_lock(path)}", "try it as root") from error
+        raise translate(error, f"{lock}", "try it as root") from error
     return None
+
+
+def note_map(path: Path, identity: str) -> None:
+    """Note for the daemon that the file it will find at ``path`` is one of our own. The caller
+    acts as the directory's owner; without a lock file there is nobody to be told."""
+    with suppress(OSError):
+        fd = open_plain(daemon_lock(path), os.O_WRONLY)
+        try:
+            before = os.fstat(fd)
+            os.pwrite(fd, b"%-47s\n" % identity.encode(), 16)
+            os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
+        finally:
+            os.close(fd)
+
+
+def noted_map(path: Path) -> str | None:
+    """Return the identity of the last map that one of our own processes put at ``path``."""
+    try:
+        return read_plain(daemon_lock(path))[16:64].decode("ascii").strip() or None
+    except (OSError, ValueError):
+        return None
 
 
 @contextmanager
 def no_daemon(path: Path) -> Iterator[bool]:
     """Hold the daemon lock for a moment; False when a daemon has it."""
-    fd = take_daemon_lock(path)
+    with as_owner(path.parent):
+        fd = take_daemon_lock(path)
     try:
         yield fd is not None
     finally:

@@ -6,9 +6,12 @@ he could himself.
 """
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from journalrelay.errors import DataError, PermissionRelayError
 
 
 @contextmanager
@@ -23,6 +26,12 @@ def as_owner(directory: Path) -> Iterator[None]:
         os.setgroups([])
         os.setegid(owner[1])
         os.seteuid(owner[0])
+    except PermissionError as error:
+        raise PermissionRelayError(
+            f"{directory}: it is user {owner[0]}'s, and this root may not become him (run it as "
+            "him, or with CAP_SETUID and CAP_SETGID)"
+        ) from error
+    try:
         yield
     finally:
         os.seteuid(0)
@@ -30,14 +39,41 @@ def as_owner(directory: Path) -> Iterator[None]:
         os.setgroups(groups)
 
 
+def open_plain(path: Path, flags: int, mode: int = 0o644) -> int:
+    """Open a regular file, and neither follow a link nor wait for a FIFO; DataError when it is
+    something else. The caller acts as the directory's owner."""
+    try:
+        fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if path.is_symlink() or path.is_dir() or path.is_fifo() or path.is_socket():
+            raise _no_file(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _no_file(path)
+    return fd
+
+
+def read_plain(path: Path) -> bytes:
+    """Return the content of a small file in a directory of another user's."""
+    with as_owner(path.parent), open(open_plain(path, os.O_RDONLY), "rb") as file:
+        return file.read()
+
+
+def _no_file(path: Path) -> DataError:
+    return DataError(f"{path}: it is no regular file (remove it, or name the file itself)")
+
+
 def _first_owner(directory: Path) -> tuple[int, int] | None:
-    """Return uid and gid of the first part of the path that is not root's, None if all is."""
-    parts = directory.absolute()
-    for part in (*reversed(parts.parents), parts):
+    """Return uid and gid of the first part of the path that is not root's, or leads to what is
+    not root's; None if all is."""
+    whole = directory.absolute()
+    for part in (*reversed(whole.parents), whole):
         try:
-            status = part.lstat()
+            found = part.lstat(), part.stat()
         except FileNotFoundError:
             return None
-        if status.st_uid != 0:
-            return status.st_uid, status.st_gid
+        for status in found:
+            if status.st_uid != 0:
+                return status.st_uid, status.st_gid
     return None

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from journalrelay.event import HandGrant, Login, Revocation
-from journalrelay.grant import Network, fold, map_key
+from journalrelay.grant import Address, Network, client_keys, login_key, map_key
 
 Word = Literal["granted", "expired", "refused"]
 
@@ -62,19 +62,30 @@ class Revocations:
     everything_us: int = 0
     by_key: dict[bytes, int] = field(default_factory=dict)
 
-    def record(self, revocation: Revocation, rules: Rules, now_us: int) -> None:
-        """Remember a revocation. One from the future counts as made now: it must not be lost,
-        and must not lock a client out until a clock that was wrong is reached again."""
-        at = min(revocation.logged_at_us, now_us)
-        if revocation.network is None:
-            self.everything_us = max(self.everything_us, at)
-            return
-        for key in revoked_keys(revocation.network, rules):
-            self.by_key[key] = max(self.by_key.get(key, 0), at)
+    def record(self, revocation: Revocation, ipv6_prefix: int, now_us: int) -> bool:
+        """Remember a revocation; tell whether it is later than what was known.
 
-    def last(self, key: bytes) -> int:
-        """Return when ``key`` was last revoked, in µs since the epoch, 0 if never."""
-        return max(self.everything_us, self.by_key.get(key, 0))
+        One that a clock ahead stamped counts from when it was made, and one from the future as
+        made now: it must not be lost, and must not lock a client out until that time comes.
+        """
+        at = min(revocation.logged_at_us - max(0, revocation.clock_ahead_us), now_us)
+        if revocation.network is None:
+            known, self.everything_us = self.everything_us, max(self.everything_us, at)
+            return at > known
+        keys = {map_key(revocation.network)}
+        if ipv6_prefix == 64:  # who has the address revoked means what its login was granted
+            keys.add(login_key(revocation.network.network_address, 64))
+        known = min(self.by_key.get(key, 0) for key in keys)
+        for key in keys:
+            self.by_key[key] = max(self.by_key.get(key, 0), at)
+        return at > known
+
+    def last(self, address: Address) -> int:
+        """Return when what a login from ``address`` is granted was last revoked, in µs since the
+        epoch, 0 if never. A /64 that was revoked holds its addresses."""
+        if not self.by_key:
+            return self.everything_us
+        return max(self.everything_us, *(self.by_key.get(key, 0) for key in client_keys(address)))
 
 
 class Verdict(NamedTuple):
@@ -86,52 +97,80 @@ class Verdict(NamedTuple):
     expiry_s: int | None
 
 
-def revoked_keys(network: Network, rules: Rules) -> tuple[bytes, ...]:
-    """Return the keys that a revocation of ``network`` takes out of the map: its own, and those
-    of what a login from it is granted."""
-    address = network.network_address
-    return tuple(dict.fromkeys((map_key(network), map_key(fold(address, rules.ipv6_prefix)))))
+def revoked_keys(network: Network) -> tuple[bytes, ...]:
+    """Return the keys that a revocation of ``network`` takes out of the map: the address's, and
+    that of its /64, under which its login may have been granted."""
+    if network.prefixlen == 64:
+        return (map_key(network),)
+    return client_keys(network.network_address)
 
 
-@lru_cache(maxsize=4096)
-def never_granted(network: Network, never: tuple[Network, ...]) -> str | None:
-    """Return why ``network`` can never be granted, or None if it can; ``never`` is the operator's
-    part of the reasons."""
-    for kind, networks in (("never granted", NEVER), ("relay.never", never)):
-        for refused in networks:
-            if network.version == refused.version and network.overlaps(refused):
-                return f"{kind}: {refused}"
+@lru_cache(maxsize=16)
+def _ranges(never: tuple[Network, ...], version: int) -> tuple[tuple[int, int, str], ...]:
+    """Return first, last and reason of each network of that version that is never granted."""
+    told = [("never granted", network) for network in NEVER]
+    told += [("relay.never", network) for network in never]
+    return tuple(
+        (int(network.network_address), int(network.broadcast_address), f"{kind}: {network}")
+        for kind, network in told
+        if network.version == version
+    )
+
+
+def never_granted(address: Address, ipv6_prefix: int, never: tuple[Network, ...]) -> str | None:
+    """Return why ``address``, or the /64 around it, can never be granted, or None if it can.
+
+    ``never`` is the operator's part of the reasons.
+    """
+    first, last = _span(address, ipv6_prefix)
+    for low, high, reason in _ranges(never, address.version):
+        if first <= high and low <= last:
+            return reason
     return None
 
 
 def decide(login: Login, revocations: Revocations, now_us: int, rules: Rules) -> Verdict:
     """Return what ``login`` is worth at ``now_us``."""
-    network = fold(login.address, rules.ipv6_prefix)
-    key = map_key(network)
-    own = "the server's own address" if login.address == login.server else None
-    refusal = (
-        own
-        or never_granted(network, rules.never)
-        or _mistimed(login, revocations.last(key), now_us, rules)
+    key = login_key(login.address, rules.ipv6_prefix)
+    refusal = _unwanted(login, rules) or _mistimed(
+        login, revocations.last(login.address), now_us, rules
     )
     if refusal:
         return Verdict("refused", refusal, key, None)
-    return _timed(key, (login.logged_at_us + rules.window_of(login.daemon)) // 1_000_000, now_us)
+    return _timed(key, _end_s(login.logged_at_us, rules.window_of(login.daemon)), now_us)
 
 
 def decide_by_hand(
     grant: HandGrant, revocations: Revocations, now_us: int, rules: Rules
 ) -> Verdict:
     """Return what a hand grant is worth at ``now_us``; none outlives ``relay.max_grant``."""
-    network = fold(grant.network.network_address, rules.ipv6_prefix)
-    key = map_key(network)
-    refusal = never_granted(network, rules.never) or _mistimed(
-        grant, revocations.last(key), now_us, rules
+    address = grant.network.network_address
+    key = login_key(address, rules.ipv6_prefix)
+    refusal = never_granted(address, rules.ipv6_prefix, rules.never) or _mistimed(
+        grant, revocations.last(address), now_us, rules
     )
     if refusal:
         return Verdict("refused", refusal, key, None)
-    latest = (grant.logged_at_us + rules.max_grant_us) // 1_000_000
-    return _timed(key, min(grant.expiry_s, latest), now_us)
+    latest_s = (grant.logged_at_us + rules.max_grant_us) // 1_000_000
+    return _timed(key, min(grant.expiry_s, latest_s), now_us)
+
+
+def _unwanted(login: Login, rules: Rules) -> str | None:
+    server = login.server
+    if server is not None and server.version == login.address.version:
+        first, last = _span(login.address, rules.ipv6_prefix)
+        if first <= int(server) <= last:
+            return "the server's own address"
+    return never_granted(login.address, rules.ipv6_prefix, rules.never)
+
+
+def _span(address: Address, ipv6_prefix: int) -> tuple[int, int]:
+    """Return the first and the last address, as numbers, that a login from ``address`` opens."""
+    number = int(address)
+    if address.version == 4 or ipv6_prefix == 128:
+        return number, number
+    rest = (1 << 128 - ipv6_prefix) - 1
+    return number & ~rest, number | rest
 
 
 def _mistimed(event: Login | HandGrant, revoked_us: int, now_us: int, rules: Rules) -> str | None:
@@ -142,6 +181,13 @@ def _mistimed(event: Login | HandGrant, revoked_us: int, now_us: int, rules: Rul
     if event.logged_at_us <= revoked_us:
         return "revoked"
     return None
+
+
+def _end_s(logged_at_us: int, window_us: int) -> int:
+    """Return the expiry in whole seconds; a window with a fraction of one is rounded up, since
+    it would have no length otherwise."""
+    end_us = logged_at_us + window_us
+    return end_us // 1_000_000 if window_us % 1_000_000 == 0 else -(-end_us // 1_000_000)
 
 
 def _timed(key: bytes, expiry_s: int, now_us: int) -> Verdict:

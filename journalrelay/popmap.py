@@ -28,8 +28,8 @@ from typing import NamedTuple
 
 from journalrelay import pages
 from journalrelay.errors import DataError, NoInputError, RelayError, translate
-from journalrelay.locks import WAIT_S, acquire, daemon_lock
-from journalrelay.owner import as_owner
+from journalrelay.locks import WAIT_S, acquire, daemon_lock, note_map, noted_map
+from journalrelay.owner import as_owner, open_plain
 
 try:
     from berkeleydb import db
@@ -78,13 +78,16 @@ class Changes:
         return bool(self.everything or self.removed or self.granted)
 
 
+class MapReplacedError(RelayError):
+    """The file at the map's path is not the one that was read and written so far."""
+
+
 class Committed(NamedTuple):
-    """What a commit changed: keys that can relay and could not before, keys that cannot any more,
-    and the number of buckets when the file was changed in place."""
+    """What a commit changed: keys that can relay and could not before, and keys that cannot any
+    more."""
 
     opened: list[bytes]
     closed: list[bytes]
-    buckets: int = 0
 
 
 class PopMap:
@@ -99,6 +102,7 @@ class PopMap:
         self.kind = kind
         self._careful = careful
         self._wait_s = wait_s
+        self._known: str | None = None
         self._marked_s = 0
         self._at_most = 0  # how many keys there can be; another process may have removed some
 
@@ -108,6 +112,22 @@ class PopMap:
             return _identity(os.stat(self.path, follow_symlinks=False))
         except OSError:
             return None
+
+    def adopt(self) -> None:
+        """Know the file that stands at the path; from now on a commit to another one fails."""
+        self._known = self.identity()
+
+    def known(self) -> str:
+        """Return the identity of the file that was adopted, or put there since; empty if none."""
+        return self._known or ""
+
+    def is_foreign(self) -> bool:
+        """Tell whether somebody removed or replaced the file that was adopted. One that expire,
+        grant or revoke wrote anew is no stranger's, and is adopted."""
+        identity = self.identity()
+        if identity and identity != self._known and identity == noted_map(self.path):
+            self._known = identity
+        return identity != self._known
 
     def stamp(self) -> int | None:
         """Return the file's mtime, which every commit moves, in ns; None when there is no file."""
@@ -140,11 +160,9 @@ class PopMap:
         expiries, and none of these later than ``furthest_s``.
         """
         with self._locked(fcntl.LOCK_SH) as fd:
-            damage = pages.fault(fd)
+            damage = pages.fault(fd) or self._wrong_kind(fd)
             if damage:
                 return damage
-            if pages.kind(fd) != self.kind:
-                return f"it is a {pages.kind(fd)} file where a {self.kind} is wanted"
             with _database(fd, self.kind, db.DB_RDONLY) as handle:
                 self._at_most = 0
                 for key, value in _items(handle):
@@ -172,15 +190,23 @@ class PopMap:
         return {key: _expiry(value) for key, value in found.items() if value is not None}
 
     def commit(self, changes: Changes, now_s: int) -> Committed:
-        """Apply ``changes``, all or (when killed) any part of them, synced when this returns."""
-        if self.kind == "btree" or changes.everything:
-            return self._rewrite(lambda old: _apply(old, changes, now_s))
-        with self._changing() as fd, self._database(fd) as handle:
-            committed = _change(handle, changes, now_s)
-            handle.sync()
+        """Apply ``changes``, all or (when killed) any part of them, synced when this returns.
+
+        MapReplacedError when the map that was adopted is not the one at the path.
+        """
+        with self._changing() as fd:
+            if self._known and _identity(os.fstat(fd)) != self._known and self.is_foreign():
+                raise MapReplacedError(f"{self.path} was removed or replaced")
+            if self.kind == "btree" or changes.everything:
+                return self._rewrite(fd, lambda old: _apply(old, changes, now_s))
+            with self._database(fd) as handle:
+                roomy = not self._cramped(handle.stat(db.DB_FAST_STAT)["buckets"])
+                if roomy:
+                    committed = _change(handle, changes, now_s)
+                    handle.sync()
+            if not roomy:  # in place a bucket would be split, and a kill then harm other keys
+                return self._rewrite(fd, lambda old: _apply(old, changes, now_s))
         self._at_most += len(committed.opened)
-        if self._cramped(committed.buckets):
-            self._rewrite(lambda old: (old, Committed([], [])))
         return committed
 
     def expire(self, now_s: int, batch: int = 500) -> int:
@@ -197,35 +223,36 @@ class PopMap:
 
     def replace(self, content: Mapping[bytes, int]) -> None:
         """Put a map with exactly ``content`` in place of whatever stands at the path."""
-        with self._owner(), plainly(self.path):
-            old = self._open_if_there()
-            try:
-                before_s = self._high_water_s()
-                if old is not None:
-                    acquire(old, fcntl.LOCK_EX, self.path, self._wait_s)
-                    before_s = max(before_s, int(os.fstat(old).st_mtime))
-                self._swap(self._write_beside(content), before_s)
-                if old is not None:
-                    self._stamp(old, before_s)
-            finally:
-                if old is not None:
-                    os.close(old)
+        try:
+            with self._changing() as fd:
+                self._swap(self._write_beside(content), int(os.fstat(fd).st_mtime))
+        except NoInputError:
+            with self._owner(), plainly(self.path):
+                self._swap(self._write_beside(content), self._high_water_s())
 
     def put_aside(self) -> Path:
-        """Rename a damaged file out of the way, over an earlier one; return its new name."""
+        """Keep a damaged file under another name, over an earlier one; return that name. It also
+        stays at the path, for sendmail to refuse, until another one replaces it."""
         aside = self.path.with_name(self.path.name + ".damaged")
         with self._owner(), plainly(self.path):
-            os.rename(self.path, aside)
+            aside.unlink(missing_ok=True)
+            os.link(self.path, aside, follow_symlinks=False)
         return aside
 
     def sweep(self) -> None:
         """Remove what a killed rebuild left beside. The caller holds the daemon lock."""
         with self._owner(), plainly(self.path):
-            for left in self.path.parent.glob(f".{self.path.name}.new-*"):
-                left.unlink(missing_ok=True)
+            for prefix in ("", "__db."):  # the second is libdb's own, while it makes a file
+                for left in self.path.parent.glob(f"{prefix}.{self.path.name}.new-*"):
+                    left.unlink(missing_ok=True)
+
+    def _wrong_kind(self, fd: int) -> str | None:
+        kind = pages.kind(fd)
+        return None if kind == self.kind else f"it is a {kind} file where a {self.kind} is wanted"
 
     def _cramped(self, buckets: int) -> bool:
-        """Tell whether a bucket has been split, which makes their number odd, or soon will be."""
+        """Tell whether a bucket was split, since when there is no round number of them, or may be
+        when more keys come."""
         split = buckets & (buckets - 1) != 0
         return split or buckets < _LEAST_BUCKETS or self._at_most > buckets * _LOAD
 
@@ -235,11 +262,10 @@ class PopMap:
     @contextmanager
     def _locked(self, operation: int) -> Iterator[int]:
         """Yield a locked descriptor of the file that stands at the path."""
-        writing = operation == fcntl.LOCK_EX
         with self._owner(), plainly(self.path):
-            flags = (os.O_RDWR if writing else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
             while True:
-                fd = os.open(self.path, flags)
+                writing = operation == fcntl.LOCK_EX
+                fd = open_plain(self.path, os.O_RDWR if writing else os.O_RDONLY)
                 try:
                     acquire(fd, operation, self.path, self._wait_s)
                     if _identity(os.fstat(fd)) == self.identity():
@@ -294,10 +320,10 @@ class PopMap:
     @contextmanager
     def _database(self, fd: int, flags: int = 0) -> Iterator["db.DB"]:
         """Yield the database in the open file, or raise DataError before libdb sees it damaged."""
-        damage = pages.fault(fd) if self._careful else None
+        damage = (pages.fault(fd) if self._careful else None) or self._wrong_kind(fd)
         if damage:
             raise DataError(damaged(self.path, damage))
-        with _database(fd, pages.kind(fd) or self.kind, flags) as handle:
+        with _database(fd, self.kind, flags) as handle:
             yield handle
 
     def _expire(self, keys: list[bytes], now_s: int) -> int:
@@ -307,39 +333,34 @@ class PopMap:
             changes.remove(tuple(key for key in keys if old.get(key, now_s + 1) <= now_s))
             return _apply(old, changes, now_s)
 
-        if self.kind == "btree":
-            return len(self._rewrite(take).closed)
-        with self._changing() as fd, self._database(fd) as handle:
-            for key in keys:
-                value = handle.get(key)
-                if value is not None and _expiry(value) <= now_s:
-                    changes.removed.add(key)
-            _change(handle, changes, now_s)
-            handle.sync()
+        with self._changing() as fd:
+            if self.kind == "btree":
+                return len(self._rewrite(fd, take).closed)
+            with self._database(fd) as handle:
+                for key in keys:
+                    value = handle.get(key)
+                    if value is not None and _expiry(value) <= now_s:
+                        changes.removed.add(key)
+                _change(handle, changes, now_s)
+                handle.sync()
         return len(changes.removed)
 
     def _rewrite(
-        self, make: Callable[[dict[bytes, int]], tuple[dict[bytes, int], Committed]]
+        self, fd: int, make: Callable[[dict[bytes, int]], tuple[dict[bytes, int], Committed]]
     ) -> Committed:
-        """Replace the map by what ``make`` makes of it, under the old file's lock."""
-        with self._changing() as fd:
-            with self._database(fd, db.DB_RDONLY) as handle:
-                content = {key: _expiry(value) for key, value in _items(handle)}
-            content, committed = make(content)
-            self._swap(self._write_beside(content), int(os.fstat(fd).st_mtime))
+        """Replace the map, locked and open as ``fd``, by what ``make`` makes of it."""
+        with self._database(fd, db.DB_RDONLY) as handle:
+            content = {key: _expiry(value) for key, value in _items(handle)}
+        content, committed = make(content)
+        self._swap(self._write_beside(content), int(os.fstat(fd).st_mtime))
         return committed
-
-    def _open_if_there(self) -> int | None:
-        try:
-            return os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
 
     def _write_beside(self, content: Mapping[bytes, int]) -> Path:
         """Write and sync a file with ``content`` in the map's directory; return its name."""
         self._at_most = len(content)
         beside = self.path.with_name(f".{self.path.name}.new-{os.getpid()}")
         beside.unlink(missing_ok=True)
+        beside.with_name(f"__db.{beside.name}").unlink(missing_ok=True)
         handle = db.DB()
         try:
             handle.set_cachesize(0, _CACHE)
@@ -352,10 +373,11 @@ class PopMap:
                 handle.put(key, b"%d" % content[key])
             handle.sync()
         except BaseException:
+            with suppress(db.DBError):  # libdb would write what it has, to a full disk perhaps
+                handle.close(db.DB_NOSYNC)
             beside.unlink(missing_ok=True)
             raise
-        finally:
-            handle.close(db.DB_NOSYNC)
+        handle.close(db.DB_NOSYNC)
         os.chmod(beside, 0o644)
         return beside
 
@@ -364,7 +386,11 @@ class PopMap:
         the old file's lock, and moves its mtime, so that those who have it open notice."""
         stamp_s = max(int(time.time()), before_s + 1)
         os.utime(beside, (stamp_s, stamp_s))
+        identity = _identity(os.stat(beside))
+        note_map(self.path, identity)
         os.rename(beside, self.path)
+        if self._known is not None:
+            self._known = identity
         directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
@@ -382,7 +408,7 @@ def damaged(path: Path, damage: str) -> str:
 
 def _buckets_for(count: int) -> int:
     buckets = _LEAST_BUCKETS
-    while buckets * _LOAD < count * 3:
+    while buckets * _LOAD * 2 < count * 3:
         buckets *= 2
     return buckets
 
@@ -418,7 +444,7 @@ def _change(handle: "db.DB", changes: Changes, now_s: int) -> Committed:
             handle.put(key, b"%d" % expiry)
             if old <= now_s:
                 opened.append(key)
-    return Committed(opened, closed, handle.stat(db.DB_FAST_STAT)["buckets"])
+    return Committed(opened, closed)
 
 
 def _delete(handle: "db.DB", key: bytes) -> bool:
@@ -438,8 +464,11 @@ def _database(fd: int, kind: str, flags: int = 0) -> Iterator["db.DB"]:
         handle.set_cachesize(0, _CACHE)
         handle.open(f"/proc/self/fd/{fd}", None, _TYPES[kind], flags)
         yield handle
-    finally:
-        handle.close(db.DB_NOSYNC)
+    except BaseException:
+        with suppress(db.DBError):  # the first error tells more
+            handle.close(db.DB_NOSYNC)
+        raise
+    handle.close(db.DB_NOSYNC)
 
 
 def _items(handle: "db.DB") -> Iterator[tuple[bytes, bytes]]:

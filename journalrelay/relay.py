@@ -18,7 +18,7 @@ from journalrelay.errors import DataError, NoInputError
 from journalrelay.event import Event, HandGrant, Login, Record, Revocation
 from journalrelay.patterns import Daemon
 from journalrelay.policy import Revocations, Rules, Verdict, decide, decide_by_hand, revoked_keys
-from journalrelay.popmap import Changes, Committed, PopMap
+from journalrelay.popmap import Changes, Committed, MapReplacedError, PopMap
 from journalrelay.sources.source import Source
 
 BATCH = 10_000
@@ -68,51 +68,53 @@ class Relay:
         self._revocations = Revocations()
         self._pending = Changes()
         self._clock_us = clock.offset_us()
-        self._map_identity: str | None = None
         self._saved: tuple[str, str] | None = None
+        self._mended: str | None = None
 
     # Starting
 
     def start(self, now_us: int) -> list[str]:
         """Make the map believable and go to where reading goes on; return what was amiss.
 
-        A map that is missing, damaged or of another clock is made anew from the journal. Else
-        reading goes on behind the kept place, or from the last window when there is none, or it
-        is garbage, vacuumed or older than any login that still matters.
+        A map that is missing, damaged, of another clock, or not the one that the kept place
+        belongs to, is made anew from the journal; so it is without a place. Else reading goes on
+        behind the place, or from the last window when its entry is gone or too old to matter.
         """
         notes: list[str] = []
         place = self.kept_place(notes)
-        if not self.settle_map(now_us, notes, place):
-            self.go_on(now_us, notes, place)
+        missing = self._popmap.identity() is None
+        if self.settle_map(now_us, notes):
+            return notes if place or not missing else []  # a first start is nothing amiss
+        if not self._settle_place(place, now_us, notes):
+            self._go_behind(place, now_us, notes)
         return notes
 
-    def settle_map(self, now_us: int, notes: list[str], place: Place | None = None) -> bool:
-        """Make the map anew if it cannot be believed; tell whether that was done."""
-        missing = self._popmap.identity() is None
-        amiss: str | None
-        if missing:
-            amiss = f"{self._popmap.path}: there was no map; it is made from the journal"
-        else:
-            amiss = self._inspect_map(now_us) or self._inspect_clock(place, now_us)
-        if amiss:
-            if place or not missing:  # a first start is nothing amiss
-                notes.append(amiss)
-            self.rebuild(now_us)
+    def resume(self, now_us: int, notes: list[str]) -> bool:
+        """Go to the kept place, for a walk that is not the daemon's and leaves the map's past as
+        it is; tell whether the place may be saved after it."""
+        place = self.kept_place(notes)
+        self._go_behind(place, now_us, notes)
+        if place is None:
             return True
-        self._popmap.touch()
-        self._map_identity = self._popmap.identity()
-        return False
+        if place.boot == clock.boot_id():  # that it was set back is for the daemon to see
+            self._clock_us = max(self._clock_us, place.clock_us)
+        return place.map == self._popmap.known()
 
-    def go_on(self, now_us: int, notes: list[str], place: Place | None) -> None:
-        """Go behind ``place``, or to the last window when that cannot be."""
-        by_hand = self.recall(now_us)
-        if not self._go_behind(place, now_us, notes):
-            self._pending = by_hand
-            self._source.seek_time(now_us - self._rules.look_back_us)
+    def settle_map(self, now_us: int, notes: list[str]) -> bool:
+        """Make the map anew if it is missing or damaged; tell whether that was done."""
+        fault = self._fault(now_us)
+        if fault is None:
+            self._popmap.touch()
+            self._popmap.adopt()
+            return False
+        notes.append(fault)
+        self.rebuild(now_us)
+        return True
 
-    def recall(self, now_us: int) -> Changes:
+    def recall(self, now_us: int, since_us: int = 0) -> Changes:
         """Load what was revoked by hand, however old, before any login is weighed; return what
-        all that was done by hand makes of the map."""
+        was done by hand after ``since_us`` makes of the map."""
+        self._revocations = Revocations()
         events = [
             event
             for record in self._source.by_hand(now_us - self._rules.furthest_us)
@@ -120,20 +122,24 @@ class Relay:
         ]
         for event in events:
             if isinstance(event, Revocation):
-                self._revocations.record(event, self._rules, now_us)
+                self._revocations.record(event, self._rules.ipv6_prefix, now_us)
         changes = Changes()
         for event in events:
-            self._do_by_hand(event, changes, now_us)
+            if event.logged_at_us > since_us:
+                self._do_by_hand(event, changes, now_us, removing=True)
         return changes
 
     def rebuild(self, now_us: int) -> None:
         """Write the map anew from what the journal says, and go on from its end."""
+        began_us = clock.monotonic_us()
         changes = self.recall(now_us)
         self._source.seek_time(now_us - self._rules.look_back_us)
         while self._gather(changes, now_us, BATCH, unwitnessed) == BATCH:
             self._source.refresh()
+            now_us += clock.monotonic_us() - began_us
+            began_us = clock.monotonic_us()
         self._popmap.replace(changes.granted)
-        self._map_identity = self._popmap.identity()
+        self._popmap.adopt()
         self._clock_us = clock.offset_us()
         self._pending = Changes()
 
@@ -145,47 +151,59 @@ class Relay:
             notes.append(str(error))
             return None
 
-    def _inspect_map(self, now_us: int) -> str | None:
+    def _fault(self, now_us: int) -> str | None:
         """Return why the map must be made anew, None when it can be believed."""
+        path = self._popmap.path
+        if self._popmap.identity() is None:
+            return f"{path}: there was no map; it is made from the journal"
         fault = self._popmap.fault((now_us + self._rules.furthest_us) // 1_000_000)
         if not fault:
             return None
         aside = self._popmap.put_aside()
-        path = self._popmap.path
-        return f"{path}: {fault}; it is put aside as {aside} and made anew from the journal"
+        return f"{path}: {fault}; it is kept as {aside} and made anew from the journal"
 
-    def _inspect_clock(self, place: Place | None, now_us: int) -> str | None:
-        """Return why grants may lie too far ahead: the clock was stepped back since ``place``."""
+    def _settle_place(self, place: Place | None, now_us: int, notes: list[str]) -> bool:
+        """Make the map anew when ``place`` says nothing for it; tell whether that was done."""
         if place is None:
-            return None
+            self.rebuild(now_us)
+            return True
         same_boot = place.boot == clock.boot_id()
         stepped = same_boot and place.clock_us - clock.offset_us() > self._rules.skew_us
         if stepped or place.time_us > now_us + self._rules.skew_us:
-            return "the clock was set back; the map is made anew from the journal"
-        return None
+            why = "the clock was set back"
+        elif place.map != self._popmap.known():
+            why = f"{self._popmap.path} was replaced"
+        else:
+            return False
+        notes.append(f"{why}; the map was made anew from the journal")
+        self.rebuild(now_us)
+        return True
 
-    def _go_behind(self, place: Place | None, now_us: int, notes: list[str]) -> bool:
-        """Go behind the kept place; False when that cannot be."""
-        if place is None or place.time_us < now_us - self._rules.look_back_us:
-            return False
-        if place.map != self._map_identity:  # this one may lack what was read before
-            return False
-        try:
-            if self._source.seek_cursor(place.cursor, inclusive=False):
-                return True
-        except ValueError:
-            notes.append(f"{self._kept.path}: {place.cursor!r} is no cursor")
-            return False
-        notes.append(f"{self._kept.path}: its entry is gone from the journal")
-        return False
+    def _go_behind(self, place: Place | None, now_us: int, notes: list[str]) -> None:
+        """Go behind the kept place, or to the last window when that cannot be."""
+        look_back_us = now_us - self._rules.look_back_us
+        by_hand = self.recall(now_us, place.time_us if place else 0)
+        if place and place.time_us >= look_back_us:
+            try:
+                if self._source.seek_cursor(place.cursor, inclusive=False):
+                    return
+                notes.append(f"{self._kept.path}: its entry is gone from the journal")
+            except ValueError:
+                notes.append(f"{self._kept.path}: {place.cursor!r} is no cursor")
+        self._pending = by_hand
+        self._source.seek_time(look_back_us)
 
     # Going on
 
-    def step(self, now_us: int, limit: int = BATCH) -> Step:
-        """Read a batch, decide, and commit what follows. The map is synced when this returns."""
+    def step(self, now_us: int, limit: int = BATCH, *, removing: bool = True) -> Step:
+        """Read a batch, decide, and commit what follows. The map is synced when this returns.
+
+        ``removing`` is False on a walk through the past: what was revoked then was taken out of
+        the map then, and later logins have opened it again.
+        """
         self._clock_us = max(self._clock_us, clock.offset_us())
         changes, self._pending = self._pending, Changes()
-        count = self._gather(changes, now_us, limit, self._witness)
+        count = self._gather(changes, now_us, limit, self._witness, removing)
         committed = Committed([], [])
         if changes:
             committed = self._commit(changes, now_us)
@@ -199,23 +217,21 @@ class Relay:
     def mend(self, now_us: int) -> str | None:
         """Notice what makes the map wrong while nothing is logged, make it anew, and return why:
         a clock that was set back, a map that somebody removed or replaced."""
+        why, self._mended = self._mended, None
         if self._clock_us - clock.offset_us() > self._rules.skew_us:
+            why = "the clock was set back"
             self.rebuild(now_us)
-            return "the clock was set back"
-        if self._popmap.identity() == self._map_identity:
-            return None
-        before = self._believed(now_us)
-        self.rebuild(now_us)
-        if before == self._believed(now_us):  # expire or revoke wrote it anew
-            return None
-        return f"{self._popmap.path} was removed or replaced"
+        elif self._popmap.is_foreign():
+            why = f"{self._popmap.path} was removed or replaced"
+            self.rebuild(now_us)
+        return why
 
     def save(self) -> None:
         """Keep the place that the map has reached."""
         read_to = self._source.place()
         if read_to is None:
             return
-        place = Place(*read_to, clock.boot_id(), self._clock_us, self._map_identity or "")
+        place = Place(*read_to, clock.boot_id(), self._clock_us, self._popmap.known())
         if self._saved != (place.cursor, place.map):
             self._kept.save(place)
             self._saved = place.cursor, place.map
@@ -232,26 +248,40 @@ class Relay:
 
     def _commit(self, changes: Changes, now_us: int) -> Committed:
         try:
-            committed = self._popmap.commit(changes, now_us // 1_000_000)
-        except NoInputError:  # somebody removed the map
+            return self._popmap.commit(changes, now_us // 1_000_000)
+        except (MapReplacedError, NoInputError, DataError) as error:
+            self._mended = self._fault(now_us) or str(error)
             self.rebuild(now_us)
             return Committed([], [])
-        self._map_identity = self._popmap.identity()
-        return committed
 
-    def _gather(self, changes: Changes, now_us: int, limit: int, witness: Witness) -> int:
-        """Read up to ``limit`` records into ``changes``; return how many there were."""
+    def _gather(
+        self,
+        changes: Changes,
+        now_us: int,
+        limit: int,
+        witness: Witness,
+        removing: bool = True,
+    ) -> int:
+        """Read up to ``limit`` records into ``changes``; return how many there were.
+
+        What was logged after ``now_us``, while this was reading, is weighed by the time it is.
+        """
         self._heartbeat()
-        count = 0
+        began_us, count = clock.monotonic_us(), 0
         for record in self._source.read(limit):
             count += 1
             event = self._interpret(record)
+            if event is None:
+                continue
+            at_us = now_us
+            if event.logged_at_us > now_us:
+                at_us += clock.monotonic_us() - began_us
             if isinstance(event, Login):
-                verdict = decide(event, self._revocations, now_us, self._rules)
+                verdict = decide(event, self._revocations, at_us, self._rules)
                 _note(verdict, changes)
                 witness(record, event, verdict)
-            elif event is not None:
-                self._do_by_hand(event, changes, now_us)
+            else:
+                self._do_by_hand(event, changes, at_us, removing)
         return count
 
     def _interpret(self, record: Record) -> Event | None:
@@ -261,15 +291,19 @@ class Relay:
                 return login
         return ledger.read(record, self._popmap.path)
 
-    def _do_by_hand(self, event: HandGrant | Revocation, changes: Changes, now_us: int) -> None:
+    def _do_by_hand(
+        self, event: HandGrant | Revocation, changes: Changes, now_us: int, removing: bool
+    ) -> None:
         if isinstance(event, HandGrant):
             _note(decide_by_hand(event, self._revocations, now_us, self._rules), changes)
             return
-        self._revocations.record(event, self._rules, now_us)
+        news = self._revocations.record(event, self._rules.ipv6_prefix, now_us)
+        if not (removing or news):
+            return
         if event.network is None:
             changes.remove_all()
         else:
-            changes.remove(revoked_keys(event.network, self._rules))
+            changes.remove(revoked_keys(event.network))
 
 
 def _note(verdict: Verdict, changes: Changes) -> None:

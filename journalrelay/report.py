@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import Any
 
 from journalrelay.errors import DataError, translate
 from journalrelay.event import Login
-from journalrelay.owner import as_owner
+from journalrelay.owner import as_owner, open_plain, read_plain
 from journalrelay.policy import Verdict
 
 
@@ -25,9 +24,9 @@ class Report:
     daemons: list[str]
     pid: int = field(default_factory=os.getpid)
     records: int = 0
-    logins: Counter[str] = field(default_factory=Counter)
-    verdicts: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
+    logins: dict[str, int] = field(default_factory=dict)
+    verdicts: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
     granted_now: int = 0
     cursor: str | None = None
     read_to_us: int | None = None
@@ -36,10 +35,10 @@ class Report:
 
     def witness(self, login: Login, verdict: Verdict) -> None:
         """Count a login."""
-        self.logins[login.daemon] += 1
-        self.verdicts[verdict.word] += 1
+        _count(self.logins, login.daemon)
+        _count(self.verdicts, verdict.word)
         if verdict.word == "refused":
-            self.refused[verdict.reason.partition(":")[0]] += 1
+            _count(self.refused, verdict.reason.partition(":")[0])
 
     def line(self) -> str:
         """Return the report in one line, for ``systemctl status``."""
@@ -56,20 +55,39 @@ class Report:
         beside = path.with_suffix(".json.new")
         with as_owner(path.parent), suppress(OSError):
             path.parent.mkdir(exist_ok=True)
-            beside.write_text(json.dumps(vars(self)) + "\n", "ascii")
+            fd = open_plain(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            with open(fd, "w", encoding="ascii") as file:
+                file.write(json.dumps(vars(self)) + "\n")
             beside.replace(path)
+
+
+def _count(counts: dict[str, int], what: str) -> None:
+    counts[what] = counts.get(what, 0) + 1
 
 
 def read(path: Path) -> dict[str, Any] | None:
     """Return the report at ``path``, None when there is none."""
     try:
-        content = json.loads(path.read_text("ascii"))
-        if not isinstance(content, dict):
-            raise ValueError("not an object")
-        return content
+        content = json.loads(read_plain(path))
+        _check(content)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise translate(error, f"{path}", "it is the daemon's report") from error
-    except ValueError as error:
-        raise DataError(f"{path}: not a report ({error}); the daemon writes it anew") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a report ({error}; the daemon writes it anew)") from error
+    return dict(content)
+
+
+def _check(content: object) -> None:
+    """Raise ValueError unless all is of the type that a daemon writes."""
+    usual = vars(Report(0, "", "", []))
+    if not isinstance(content, dict) or set(content) != set(usual):
+        raise ValueError("other fields")
+    for name, value in usual.items():
+        kinds = (str, int) if value is None else (int, float) if name == "lag_s" else (type(value),)
+        found = content[name]
+        if not (isinstance(found, kinds) or (value is None and found is None)) or (
+            isinstance(found, dict) and not all(isinstance(count, int) for count in found.values())
+        ):
+            raise ValueError(f"{name} is of another type")

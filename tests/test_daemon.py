@@ -219,7 +219,7 @@ def test_a_corrupt_map_found_at_start_is_put_aside_and_made_anew(
     daemon.start()
     assert daemon.granted() == before
     assert (daemon.place / "popip.db.damaged").exists()
-    assert "put aside" in daemon.log.read_text()
+    assert "popip.db.damaged" in daemon.log.read_text()
 
 
 def test_a_map_of_the_other_type_is_made_anew(daemon: Poprelayd, sender: Sender) -> None:
@@ -395,3 +395,46 @@ def test_a_daemon_without_a_journal_says_so(place: Path) -> None:
     with pytest.raises(NotReady, match="journald running"), daemon:
         pass
     assert daemon.process.wait(5) == os.EX_UNAVAILABLE
+
+
+def test_a_map_replaced_under_load_is_noticed_at_once(
+    daemon: Poprelayd, sender: Sender, place: Path
+) -> None:
+    sender.send_many(login_line(address(n)) for n in range(10))
+    await_granted(daemon, *(address(n) for n in range(10)))
+    other = PopMap(place / "other.db", "hash")
+    other.replace({})
+    os.rename(other.path, daemon.map)
+    sender.send(login_line(address(10)))
+    await_granted(daemon, *(address(n) for n in range(11)))
+    wait_for(lambda: "removed or replaced" in daemon.log.read_text(), "the line about it")
+
+
+def test_a_replay_of_the_past_takes_no_later_grant_away(
+    daemon: Poprelayd, sender: Sender, journald: Journald
+) -> None:
+    sender.send(login_line("192.0.2.7"))
+    await_granted(daemon, "192.0.2.7")
+    assert daemon.run("revoke", "192.0.2.7").returncode == 0
+    journald.rotate()
+    sender.send(login_line("192.0.2.7"))
+    await_granted(daemon, "192.0.2.7")
+    daemon.stop()
+    archived = next(journald.directory.glob("system@*.journal"))
+    assert daemon.run("replay", "--all", "--file", str(archived)).returncode == 0
+    assert set(daemon.granted()) == {"192.0.2.7"}
+
+
+def test_a_replay_into_another_map_does_not_move_this_ones_place(
+    daemon: Poprelayd, sender: Sender, place: Path
+) -> None:
+    sender.send(login_line("192.0.2.7"))
+    await_granted(daemon, "192.0.2.7")
+    daemon.stop()
+    sender.send(login_line("192.0.2.8"))
+    inner = place / "inner"
+    inner.mkdir()
+    done = journalrelay("replay", "--map", str(inner / "other.db"), "--state", str(place))
+    assert done.returncode == 0
+    daemon.start()
+    assert set(daemon.granted()) == {"192.0.2.7", "192.0.2.8"}

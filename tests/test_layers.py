@@ -28,7 +28,7 @@ ONE_ROOM = {
     "systemd": {"sources.journal"},
     "berkeleydb": {"popmap"},
     "bsddb3": {"popmap"},
-    "signal": {"daemon"},
+    "signal": {"daemon", "cli"},  # cli: the numbers for exit codes
     "argparse": {"cli"},
     "tomllib": {"config"},
     "sdnotify": {"notify"},

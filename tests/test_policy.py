@@ -100,7 +100,7 @@ def test_the_servers_own_address_is_refused() -> None:
 def revocations(network: str | None, age_s: float, rules: Rules = RULES) -> Revocations:
     made = Revocations()
     what = None if network is None else ipaddress.ip_network(network)
-    made.record(Revocation(what, NOW_US - round(age_s * SECOND)), rules, NOW_US)
+    made.record(Revocation(what, NOW_US - round(age_s * SECOND)), rules.ipv6_prefix, NOW_US)
     return made
 
 
@@ -122,8 +122,41 @@ def test_revoking_an_address_revokes_the_64_that_its_login_was_granted() -> None
     rules = replace(RULES, ipv6_prefix=64)
     gone = revocations("2001:db8:1:2::9", 10, rules)
     assert words(login("2001:db8:1:2::77", age_s=11), gone, rules) == ("refused", "revoked")
-    keys = revoked_keys(ipaddress.ip_network("2001:db8:1:2::9"), rules)
+    keys = revoked_keys(ipaddress.ip_network("2001:db8:1:2::9"))
     assert set(keys) == {b"ipv6:2001:db8:1:2:0:0:0:9", b"ipv6:2001:db8:1:2"}
+
+
+def test_revoking_an_address_does_not_revoke_its_neighbours() -> None:
+    gone = revocations("2001:db8:1:2::9", 10)
+    assert words(login("2001:db8:1:2::9", age_s=11), gone) == ("refused", "revoked")
+    assert words(login("2001:db8:1:2::77", age_s=11), gone)[0] == "granted"
+
+
+def test_revoking_a_64_revokes_the_addresses_in_it() -> None:
+    gone = revocations("2001:db8:1:2::/64", 10)
+    assert words(login("2001:db8:1:2::77", age_s=11), gone) == ("refused", "revoked")
+
+
+def test_a_revocation_that_a_clock_ahead_stamped_counts_from_when_it_was_made() -> None:
+    made = Revocations()
+    hour = 3600 * SECOND
+    ahead = Revocation(None, NOW_US - 10 * SECOND + hour, clock_ahead_us=hour)
+    made.record(ahead, 128, NOW_US + hour)
+    assert words(login(age_s=11), made) == ("refused", "revoked")
+    assert words(login(age_s=9), made)[0] == "granted"
+
+
+def test_a_64_that_holds_the_server_is_refused() -> None:
+    rules = replace(RULES, ipv6_prefix=64)
+    inside = login("2001:db8::50", server=ipaddress.ip_address("2001:db8::1"))
+    assert words(inside, rules=rules) == ("refused", "the server's own address")
+    assert words(inside)[0] == "granted"
+
+
+def test_a_window_of_less_than_a_second_has_a_length() -> None:
+    rules = replace(RULES, window_us=SECOND // 2)
+    verdict = decide(login(age_s=0.1), Revocations(), NOW_US, rules)
+    assert (verdict.word, verdict.expiry_s) == ("granted", 1_795_400_001)
 
 
 def by_hand(expiry_s: int, age_s: float = 0) -> HandGrant:

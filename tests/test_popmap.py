@@ -15,7 +15,7 @@ import pytest
 from journalrelay.errors import DataError, NoInputError, TryAgainError
 from journalrelay.grant import map_key, parse_key
 from journalrelay.locks import take_daemon_lock
-from journalrelay.popmap import Changes, PopMap
+from journalrelay.popmap import Changes, MapReplacedError, PopMap
 from lab import room
 from lab.poprelayd import TOP
 from lab.sendmail import Sendmail
@@ -174,7 +174,7 @@ def opens(path: Path) -> int:
 def test_a_symbolic_link_is_not_followed(place: Path) -> None:
     PopMap(place / "real.db", "hash").replace({})
     (place / "popip.db").symlink_to("real.db")
-    with pytest.raises(TryAgainError, match="popip.db"):
+    with pytest.raises(DataError, match="no regular file"):
         PopMap(place / "popip.db", "hash").commit(granting((b"192.0.2.7", NOW_S)), NOW_S)
     assert PopMap(place / "real.db", "hash").read() == {}
 
@@ -253,7 +253,7 @@ def test_a_map_without_room_is_given_some(place: Path) -> None:
 WRITER = """
 import sys, time
 from pathlib import Path
-from journalrelay.popmap import Changes, PopMap
+from journalrelay.popmap import Changes, MapReplacedError, PopMap
 popmap = PopMap(Path(sys.argv[1]), sys.argv[2], careful=False)
 number = 0
 paced = sys.argv[2] == "btree"  # a rename at every moment would let nobody open the map
@@ -375,3 +375,52 @@ def test_a_sendmail_that_runs_on_never_misses_beside_a_hot_writer(place: Path) -
         writer.kill()
         writer.wait()
         writer.stdout.close()
+
+
+def test_a_commit_to_a_map_that_was_replaced_fails(place: Path) -> None:
+    popmap = PopMap(place / "popip.db", "hash")
+    popmap.replace({})
+    popmap.adopt()
+    popmap.commit(granting((b"192.0.2.7", NOW_S)), NOW_S)
+    other = PopMap(place / "other.db", "hash")
+    other.replace({})
+    os.rename(other.path, popmap.path)
+    assert popmap.is_foreign()
+    with pytest.raises(MapReplacedError):
+        popmap.commit(granting((b"192.0.2.8", NOW_S)), NOW_S)
+
+
+def test_a_map_that_our_own_commands_wrote_anew_is_no_strangers(place: Path) -> None:
+    popmap = PopMap(place / "popip.db", "btree")
+    popmap.replace({b"192.0.2.7": NOW_S, b"192.0.2.8": NOW_S + 9})
+    held = take_daemon_lock(popmap.path)
+    assert held is not None
+    popmap.adopt()
+    assert PopMap(place / "popip.db", "btree").expire(NOW_S) == 1
+    popmap.commit(granting((b"192.0.2.9", NOW_S + 9)), NOW_S)
+    assert not popmap.is_foreign()
+    assert set(popmap.read()) == {b"192.0.2.8", b"192.0.2.9"}
+    os.close(held)
+
+
+def test_what_a_killed_rebuild_left_does_not_stop_the_next_one(place: Path) -> None:
+    popmap = PopMap(place / "popip.db", "hash")
+    for name in (f".popip.db.new-{os.getpid()}", f"__db..popip.db.new-{os.getpid()}"):
+        (place / name).write_bytes(b"left")
+    popmap.replace({b"192.0.2.7": NOW_S})
+    assert popmap.read() == {b"192.0.2.7": NOW_S}
+    (place / "__db..popip.db.new-1").write_bytes(b"left")
+    popmap.sweep()
+    assert [file.name for file in place.iterdir()] == ["popip.db"]
+
+
+def test_the_lock_of_the_daemon_is_nobody_elses_to_hold(place: Path) -> None:
+    held = take_daemon_lock(place / "popip.db")
+    assert held is not None
+    assert os.fstat(held).st_mode & 0o777 == 0o600
+    os.utime(held, (NOW_S + 500, NOW_S + 500))
+    os.close(held)
+    again = take_daemon_lock(place / "popip.db")
+    assert again is not None
+    assert os.fstat(again).st_mtime == NOW_S + 500  # the map's mark
+    os.close(again)

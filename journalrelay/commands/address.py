@@ -22,3 +22,9 @@ def typed_network(text: str, ipv6_prefix: int) -> Network:
             f"{text!r}: only single addresses can be granted, or with relay.ipv6_prefix = 64 a /64"
         )
     return network
+
+
+def revoked_network(text: str) -> Network:
+    """Return what revoking ``text`` means: the address, or a /64 whatever is granted now."""
+    bare, slash, _ = text.partition("/")
+    return typed_network(text, 64) if slash else fold(typed_address(bare), 128)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from journalrelay import clock, ledger
 from journalrelay.commands import NO
-from journalrelay.commands.address import typed_network
+from journalrelay.commands.address import revoked_network, typed_network
 from journalrelay.errors import NoInputError, PermissionRelayError, UnavailableError, UsageError
-from journalrelay.grant import map_key, spell
+from journalrelay.grant import Network, map_key, spell
 from journalrelay.ledger import Journal
 from journalrelay.policy import never_granted, revoked_keys
 from journalrelay.popmap import Changes
@@ -29,7 +29,7 @@ def grant(site: Site, texts: Sequence[str], span_us: int | None) -> int:
         raise UsageError(f"--for: longer than relay.max_grant, {format_span(rules.max_grant_us)}")
     networks = [typed_network(text, rules.ipv6_prefix) for text in texts]
     for network in networks:
-        reason = never_granted(network, rules.never)
+        reason = never_granted(network.network_address, rules.ipv6_prefix, rules.never)
         if reason:
             print(f"journalrelay: {spell(network)} is not granted: {reason}", file=sys.stderr)
             return NO
@@ -52,13 +52,14 @@ def grant(site: Site, texts: Sequence[str], span_us: int | None) -> int:
 def revoke(site: Site, texts: Sequence[str], *, everything: bool) -> int:
     """Withdraw what addresses, or all, were granted; later logins grant again."""
     _need_root("revoke")
-    rules = site.config.rules
-    networks = [typed_network(text, rules.ipv6_prefix) for text in texts]
+    networks = [revoked_network(text) for text in texts]
     changes = Changes()
     if everything:
         changes.remove_all()
     for network in networks:
-        changes.remove(revoked_keys(network, rules))
+        changes.remove(revoked_keys(network))
+        if network.prefixlen == 64:
+            changes.remove(_within(site, network))
     try:
         journal = _ledger_of(site)
         for entry in [None] if everything else networks:
@@ -87,6 +88,15 @@ def expire(site: Site, *, dry_run: bool) -> int:
         if count:
             print(f"{count} expired, removed")
     return os.EX_OK
+
+
+def _within(site: Site, network: Network) -> tuple[bytes, ...]:
+    """Return the map's keys of single addresses in a /64."""
+    start = map_key(network) + b":"
+    try:
+        return tuple(key for key in site.popmap().read() if key.startswith(start))
+    except NoInputError:
+        return ()
 
 
 def _withdraw(site: Site, changes: Changes) -> int:

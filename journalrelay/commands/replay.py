@@ -12,7 +12,6 @@ from journalrelay.errors import UsageError
 from journalrelay.event import Login, Record
 from journalrelay.grant import parse_key, spell
 from journalrelay.locks import no_daemon
-from journalrelay.owner import as_owner
 from journalrelay.policy import Verdict
 from journalrelay.relay import Relay
 from journalrelay.site import Site
@@ -28,6 +27,11 @@ class Request:
     dry_run: bool = False
     as_json: bool = False
 
+    @property
+    def from_saved(self) -> bool:
+        """Tell whether the walk goes on from the saved place."""
+        return self.cursor is None and self.since_us is None
+
 
 def replay(site: Site, request: Request) -> int:
     """Walk the source to its end; print each login as JSON, or one line of what came of it."""
@@ -39,12 +43,13 @@ def replay(site: Site, request: Request) -> int:
         if request.as_json:
             print(_as_json(record, login, verdict))
 
-    relay = Relay(parts, witness)
-    for note in _begin(relay, parts.source, request):
+    relay, notes = Relay(parts, witness), list[str]()
+    may_save = _begin(relay, parts.source, request, notes)
+    for note in notes:
         print(f"journalrelay: {note}", file=sys.stderr)
-    records = _walk(relay, parts.source, request.dry_run)
-    if request.cursor is None and request.since_us is None and not request.dry_run:
-        with as_owner(site.map_path.parent), no_daemon(site.map_path) as alone:
+    records = _walk(relay, parts.source, request)
+    if may_save:
+        with no_daemon(site.map_path) as alone:
             if alone:
                 relay.save()
     if not request.as_json:
@@ -55,38 +60,43 @@ def replay(site: Site, request: Request) -> int:
     return os.EX_OK
 
 
-def _begin(relay: Relay, source: Source, request: Request) -> list[str]:
-    """Make the map believable and go to where the walk begins; return what was amiss."""
-    now_us, notes = clock.now_us(), list[str]()
-    saved = request.cursor is None and request.since_us is None
-    place = relay.kept_place(notes) if saved else None
+def _begin(relay: Relay, source: Source, request: Request, notes: list[str]) -> bool:
+    """Make the map believable and go to where the walk begins; what was amiss is in ``notes``.
+
+    Tell whether the place that is reached may be saved.
+    """
+    now_us = clock.now_us()
     if not request.dry_run:
-        relay.settle_map(now_us, notes, place)
-    if saved:
-        relay.go_on(now_us, notes, place)
-        return notes
+        relay.settle_map(now_us, notes)
+    if request.from_saved:
+        return relay.resume(now_us, notes) and not request.dry_run
     relay.recall(now_us)
     if request.since_us is not None:
         source.seek_time(request.since_us)
-        return notes
+        return False
     try:
         if not source.seek_cursor(str(request.cursor), inclusive=True):
-            notes.append("the cursor's entry is gone; reading begins at the next one")
+            notes.append(
+                "the cursor's entry is gone, or is none that is read; the next one is first"
+            )
     except ValueError:
         raise UsageError(
             f"--cursor: {request.cursor!r} is no cursor (journalctl --show-cursor prints one)"
         ) from None
-    return notes
+    return False
 
 
-def _walk(relay: Relay, source: Source, dry_run: bool) -> int:
-    step = relay.weigh if dry_run else relay.step
+def _walk(relay: Relay, source: Source, request: Request) -> int:
+    """Go on until nothing is left after the last commit: a revocation may have come meanwhile."""
     progress = Progress(sys.stderr, source) if sys.stderr.isatty() else None
-    records, more = 0, True
-    while more:
+    records, last = 0, -1
+    while last:
         source.refresh()
-        done = step(clock.now_us())
-        records, more = records + done.records, done.more
+        if request.dry_run:
+            last = relay.weigh(clock.now_us()).records
+        else:
+            last = relay.step(clock.now_us(), removing=request.from_saved).records
+        records += last
         if progress:
             progress.show(records)
     if progress:
@@ -142,6 +152,5 @@ def _as_json(record: Record, login: Login, verdict: Verdict) -> str:
             "verdict": verdict.word,
             "reason": verdict.reason,
             "expiry": verdict.expiry_s,
-        },
-        ensure_ascii=False,
+        }
     )

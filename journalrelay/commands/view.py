@@ -3,14 +3,16 @@
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from journalrelay import clock, report
 from journalrelay.commands import NO
 from journalrelay.commands.address import typed_address
-from journalrelay.errors import NoInputError
+from journalrelay.errors import NoInputError, PermissionRelayError
 from journalrelay.grant import client_keys, parse_key, spell
 from journalrelay.locks import daemon_pid
+from journalrelay.log import printable
 from journalrelay.site import Site
 from journalrelay.timespan import format_span
 
@@ -33,11 +35,15 @@ def _live(site: Site, now_s: int) -> list[dict[str, Any]]:
         content = site.popmap().read()
     except NoInputError:
         return []
-    live = sorted((expiry, key) for key, expiry in content.items() if expiry > now_s)
-    return [
-        {"address": spell(parse_key(key)), "expiry": expiry, "remaining_s": expiry - now_s}
-        for expiry, key in live
-    ]
+    rows = []
+    for expiry, key in sorted((expiry, key) for key, expiry in content.items() if expiry > now_s):
+        try:
+            address = spell(parse_key(key))
+        except ValueError:
+            print(f"journalrelay: {site.map_path}: {key!r} is no address", file=sys.stderr)
+            continue
+        rows.append({"address": address, "expiry": expiry, "remaining_s": expiry - now_s})
+    return rows
 
 
 def check(site: Site, text: str) -> int:
@@ -64,8 +70,8 @@ def check(site: Site, text: str) -> int:
 
 def status(site: Site, *, as_json: bool) -> int:
     """Print how the daemon is: 0 when it runs, 1 when not."""
-    pid = daemon_pid(site.map_path)
     told = report.read(site.status_file) or {}
+    pid = _pid(site, told)
     granted = len(_live(site, clock.now_us() // 1_000_000))
     facts = {**told, "running": pid is not None, "pid": pid, "granted_now": granted}
     if as_json:
@@ -73,6 +79,15 @@ def status(site: Site, *, as_json: bool) -> int:
     else:
         _print_status(site, facts)
     return os.EX_OK if pid is not None else NO
+
+
+def _pid(site: Site, told: dict[str, Any]) -> int | None:
+    """Return the daemon's process; for who may not look at its lock, by what it reported."""
+    try:
+        return daemon_pid(site.map_path)
+    except PermissionRelayError:
+        pid = told.get("pid")
+        return pid if pid and Path(f"/proc/{pid}").exists() else None
 
 
 def _print_status(site: Site, facts: dict[str, Any]) -> None:
@@ -83,12 +98,13 @@ def _print_status(site: Site, facts: dict[str, Any]) -> None:
         ago = _span(max(0, clock.now_us() - int(facts["read_to_us"])) // 1_000_000)
         print(f"place      last entry {ago} ago, lag {facts['lag_s']:.1f} s ({facts['source']})")
     for title, name in (("logins", "logins"), ("verdicts", "verdicts"), ("refused", "refused")):
-        counts = ", ".join(f"{what}: {count}" for what, count in facts.get(name, {}).items())
+        counts = ", ".join(
+            f"{printable(what)}: {count}" for what, count in facts.get(name, {}).items()
+        )
         if counts:
             print(f"{title:10} {counts}")
     if facts.get("last_fault"):
-        print(f"fault      {facts['last_fault']}")
-    sys.stdout.flush()
+        print(f"fault      {printable(str(facts['last_fault']))}")
 
 
 def _span(seconds: int) -> str:

@@ -22,6 +22,7 @@ from journalrelay.errors import (
     NoInputError,
     PermissionRelayError,
     RelayError,
+    TryAgainError,
     UnavailableError,
 )
 
@@ -143,12 +144,16 @@ class JournalSource:
     def seek_cursor(self, cursor: str, *, inclusive: bool) -> bool:
         """Go to a cursor's entry or behind it; see :class:`Source`."""
         self._held, self._place = False, None
-        self._reader.seek_cursor(cursor)
-        if not self._reader._next():
+        try:
+            self._reader.seek_cursor(cursor)
+            if not self._reader._next():
+                return False
+            exact = self._reader.test_cursor(cursor)
+            self._from_us = self._reader._get_realtime()
+        except OSError as error:
+            self._fail(error)
             return False
-        exact = self._reader.test_cursor(cursor)
         self._held = inclusive or not exact
-        self._from_us = self._reader._get_realtime()
         if not self._held:
             self._place = cursor, self._from_us
         return exact
@@ -185,6 +190,8 @@ class JournalSource:
             while reader._next():
                 record.load()
                 yield record
+        except OSError as error:
+            raise TryAgainError(_unreadable(error)) from error
         finally:
             reader.close()
 
@@ -213,7 +220,7 @@ class JournalSource:
 
     def _fail(self, error: Exception) -> None:
         """Note why reading failed, and when to try again: after 10 ms, doubling up to 5 s."""
-        self._trouble = f"the journal cannot be read: {error} (see: journalctl --verify)"
+        self._trouble = _unreadable(error)
         self._retry_s = min(5.0, 2 * self._retry_s or 0.01)
         self._retry_at_s = time.monotonic() + self._retry_s
 
@@ -235,6 +242,10 @@ class JournalSource:
         self._retry_s = 0.0
         with suppress(OSError):  # its file has gone meanwhile: the earlier place stands
             self._place = self._record.cursor(), self._record.logged_at_us()
+
+
+def _unreadable(error: Exception) -> str:
+    return f"the journal cannot be read: {error} (see: journalctl --verify)"
 
 
 def open_reader(where: Where) -> _reader._Reader:

@@ -1,0 +1,62 @@
+# make demo      the road, shown on real parts
+# make test      every check and every test
+# make install   to /usr/local, or to PREFIX=/usr; DESTDIR=… for a package
+
+PREFIX = /usr/local
+DESTDIR =
+PYTHON = /usr/bin/python3
+ROOM = -m lab.room --
+CHECKED = journalrelay lab tests
+
+library = $(PREFIX)/lib/journalrelay
+manuals = $(wildcard man/*.[158])
+units = $(wildcard units/*.service units/*.timer)
+# sendmail's configuration looks for features in this place only
+features = /usr/share/sendmail/cf/feature
+
+.PHONY: all setup demo test lint pytest install clean
+
+all: test
+
+setup:
+	@tools/setup --dev
+
+demo:
+	@tools/setup
+	@$(PYTHON) $(ROOM) $(PYTHON) -m lab.demo
+
+test: lint pytest
+
+lint: setup
+	.venv/bin/ruff check $(CHECKED)
+	.venv/bin/ruff format --check $(CHECKED)
+	.venv/bin/mypy --strict --explicit-package-bases $(CHECKED)
+
+pytest: setup
+	$(PYTHON) $(ROOM) .venv/bin/python -m pytest
+
+# $(call program,DIRECTORY,NAME,FUNCTION): a program that calls a function of journalrelay.cli
+define program
+install -d $(DESTDIR)$(1)
+printf '%s\n' '#!$(PYTHON)' 'import sys' '' 'sys.path.insert(0, "$(library)")' \
+  'from journalrelay.cli import $(3)' '' 'sys.exit($(3)())' >$(DESTDIR)$(1)/$(2)
+chmod 755 $(DESTDIR)$(1)/$(2)
+endef
+
+install:
+	find journalrelay -name '*.py' -exec install -D -m 644 '{}' '$(DESTDIR)$(library)/{}' ';'
+	$(PYTHON) -m compileall -q -s '$(DESTDIR)' '$(DESTDIR)$(library)'
+	$(call program,$(PREFIX)/bin,journalrelay,main)
+	$(call program,$(PREFIX)/bin,poprelayd,poprelayd)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system $(units)
+	sed -i 's,/usr/bin/,$(PREFIX)/bin/,' \
+	  $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,$(notdir $(units)))
+	install -D -m 644 units/poprelayd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/poprelayd.conf
+	install -D -m 644 units/poprelayd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/poprelayd.conf
+	install -D -m 644 -t $(DESTDIR)$(features) sendmail/feature/poprelay.m4
+	for page in $(manuals); do \
+	  install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page; done
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
