@@ -1,6 +1,7 @@
 """The command line: parse it, load the configuration, do the verb, turn errors into exit codes."""
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -8,15 +9,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO, cast
 
 from journalrelay import __version__, clock
 from journalrelay.commands import byhand, view
 from journalrelay.commands.replay import Request, replay
 from journalrelay.config import load, namespace
 from journalrelay.daemon import Daemon
-from journalrelay.errors import RelayError, UsageError
-from journalrelay.log import printable
+from journalrelay.errors import OutputError, RelayError, UsageError, printable, translate
 from journalrelay.site import STATE, Site
 from journalrelay.timespan import parse_span, parse_time
 
@@ -27,7 +27,6 @@ class _Parser(argparse.ArgumentParser):
     """argparse with sysexits' code for a wrong command line."""
 
     def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
         print(f"{self.prog}: {message} (see: {self.prog} --help)", file=sys.stderr)
         raise SystemExit(os.EX_USAGE)
 
@@ -74,19 +73,47 @@ def _guarded(program: str, act: Callable[[], int]) -> int:
             print(f"{program}: {printable(line)}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        return _unwritten(program, error)
+        return _failed(program, error)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
 
-def _unwritten(program: str, error: OSError) -> int:
-    """Return the exit code when standard output takes no more; what is left in it is dropped."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    if isinstance(error, BrokenPipeError):
-        return 128 + signal.SIGPIPE
+def _failed(program: str, error: OSError) -> int:
+    """Say what the system refused; what is left for standard output is dropped."""
+    _discard_output()
+    told: RelayError = OutputError(f"standard output: {error.strerror} (look at the disk)")
+    if error.filename is not None:
+        told = translate(error, printable(str(error.filename)), "look at the disk")
     with suppress(OSError):
-        print(f"{program}: standard output: {error.strerror} (look at the disk)", file=sys.stderr)
-    return os.EX_IOERR
+        print(f"{program}: {told}", file=sys.stderr)
+    return told.exit_code
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+class _Outlet(io.TextIOBase):
+    """Standard output, which somebody may stop reading: the verb's work goes on all the same."""
+
+    def __init__(self, inner: TextIO) -> None:
+        self._inner = inner
+
+    def write(self, text: str) -> int:
+        try:
+            return self._inner.write(text)
+        except BrokenPipeError:
+            _discard_output()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._inner.flush()
+        except BrokenPipeError:
+            _discard_output()
+
+    def isatty(self) -> bool:
+        return self._inner.isatty()
 
 
 def _open_standard_streams() -> None:
@@ -98,6 +125,10 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.stdout = cast(TextIO, _Outlet(sys.stdout))
 
 
 def _run(_checked: Site, options: argparse.Namespace) -> int:
@@ -168,6 +199,15 @@ def _file(text: str) -> Path:
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is no file name")
     return Path(os.path.abspath(text))
+
+
+def _map_file(text: str) -> Path:
+    path = _file(text)
+    if not path.name:
+        raise argparse.ArgumentTypeError(f"{text!r} is a directory, no map")
+    if not text.isprintable():  # libdb's and sendmail's configuration are text
+        raise argparse.ArgumentTypeError(f"{text!r} is no name that sendmail could be given")
+    return path
 
 
 def _journal_namespace(text: str) -> str:
@@ -293,7 +333,7 @@ def _namespace(parser: "argparse._ActionsContainer") -> None:
 
 
 def _map(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--map", metavar="FILE", type=_file, help="sendmail's map")
+    parser.add_argument("--map", metavar="FILE", type=_map_file, help="sendmail's map")
 
 
 def _state(parser: argparse.ArgumentParser) -> None:

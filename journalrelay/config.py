@@ -8,13 +8,15 @@ together, each with its file and key.
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from journalrelay.errors import ConfigError
+from journalrelay.errors import ConfigError, printable
 from journalrelay.grant import Network
 from journalrelay.patterns import REGISTRY, Daemon
 from journalrelay.policy import Rules
@@ -39,7 +41,7 @@ def _span(value: Any) -> int:
 
 
 def _path(value: Any) -> Path:
-    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+    if not isinstance(value, str) or not value.startswith("/") or "\0" in value or value == "/":
         raise ValueError(f"{value!r} is not an absolute path (try '/var/lib/poprelayd/popip.db')")
     return Path(value)
 
@@ -50,7 +52,7 @@ def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def namespace(value: Any) -> str:
     """Return the name of a journal namespace, or raise ValueError."""
-    if not isinstance(value, str) or not value.replace("-", "").replace("_", "").isalnum():
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", value):
         raise ValueError(f"{value!r} is not a journal namespace (letters, digits, '-', '_')")
     return value
 
@@ -152,27 +154,25 @@ def _files(path: Path | None, faults: list[str]) -> Iterable[Path]:
     if path is not None:
         return [path]
     drop_ins = CONFIG_FILE.with_name("poprelay.conf.d")
-    found = [CONFIG_FILE] if CONFIG_FILE.name in _names(CONFIG_FILE.parent, faults) else []
-    return found + [drop_ins / name for name in _names(drop_ins, faults) if name.endswith(".conf")]
-
-
-def _names(directory: Path, faults: list[str]) -> list[str]:
-    """Return the sorted names in ``directory``; one that cannot be read is no empty one."""
-    try:
-        return sorted(os.listdir(directory))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    found = []
+    try:  # a directory that cannot be read is no empty one
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(CONFIG_FILE)
+            found = [CONFIG_FILE]
+        with suppress(FileNotFoundError, NotADirectoryError):
+            names = sorted(os.listdir(drop_ins))
+            found += [drop_ins / name for name in names if name.endswith(".conf")]
     except OSError as error:
-        faults.append(f"{directory}: {error.strerror} (the configuration must be readable)")
-        return []
+        faults.append(f"{error.filename}: {error.strerror} (the configuration must be readable)")
+    return found
 
 
 def _settings(file: Path, faults: list[str]) -> dict[str, Any]:
     """Return the file's keys with their full names; a fault stands in ``faults``."""
     try:
         return dict(_flatten(tomllib.loads(file.read_text("utf-8")), ""))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        faults.append(f"{file}: {error} (it is read as TOML, in UTF-8)")
+    except (ValueError, RecursionError) as error:
+        faults.append(f"{file}: {printable(str(error))} (it is read as TOML, in UTF-8)")
     except OSError as error:
         faults.append(f"{file}: {error.strerror} (name a configuration that can be read)")
     return {}
@@ -189,7 +189,7 @@ def _flatten(table: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]
 def _take(name: str, value: Any, file: Path, values: dict[str, Any], faults: list[str]) -> None:
     key = _key(name)
     if key is None:
-        faults.append(f"{file}: {name}: there is no such setting{_advice(name)}")
+        faults.append(f"{file}: {printable(name)}: there is no such setting{_advice(name)}")
         return
     try:
         values[name] = key.read(value)

@@ -15,6 +15,7 @@ from journalrelay.errors import DataError, translate
 from journalrelay.owner import as_owner, open_plain, read_plain
 
 _FORMAT = 1
+_MEND = "make the state directory, owned by the daemon's user"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class CursorFile:
             raise self._translated(error) from error
 
     def _translated(self, error: OSError) -> Exception:
-        return translate(error, f"{self.path}", "the state directory must be the daemon's own")
+        return translate(error, f"{self.path}", _MEND)
 
 
 def _place(content: dict[str, object]) -> Place:

@@ -44,6 +44,12 @@ class UnavailableError(RelayError):
     exit_code = os.EX_UNAVAILABLE
 
 
+class OutputError(RelayError):
+    """Standard output takes no more of what was asked for."""
+
+    exit_code = os.EX_IOERR
+
+
 class TryAgainError(RelayError):
     """Somebody else is in the way, or the disk is full; later it may work."""
 
@@ -54,6 +60,11 @@ class PermissionRelayError(RelayError):
     """The caller may not do this."""
 
     exit_code = os.EX_NOPERM
+
+
+def printable(text: str) -> str:
+    """Return text of unknown origin as one line that can do no harm to a terminal or a log."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def translate(error: OSError, what: str, mend: str) -> RelayError:

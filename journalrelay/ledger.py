@@ -28,13 +28,10 @@ _EVERYTHING = "all"
 _SEND_WAIT_S = 5.0
 
 
-def matches(map_path: Path) -> list[str]:
+def matches(map_path: Path) -> list[bytes]:
     """Return the journal's matches for hand entries of the map at ``map_path``."""
-    return [
-        f"MESSAGE_ID={GRANT_ID}",
-        f"MESSAGE_ID={REVOKE_ID}",
-        *(f"{name}={value}" for name, value in _trusted(map_path).items()),
-    ]
+    fields = [("MESSAGE_ID", GRANT_ID), ("MESSAGE_ID", REVOKE_ID), *_trusted(map_path).items()]
+    return [os.fsencode(f"{name}={value}") for name, value in fields]
 
 
 def read(record: Record, map_path: Path) -> HandGrant | Revocation | None:

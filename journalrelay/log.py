@@ -32,8 +32,3 @@ def _in_journal() -> bool:
     except OSError:
         return False
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
-
-
-def printable(text: str) -> str:
-    """Return text of unknown origin so that it can do no harm to a terminal or a log."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

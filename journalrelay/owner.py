@@ -71,7 +71,7 @@ def _first_owner(directory: Path) -> tuple[int, int] | None:
     for part in (*reversed(whole.parents), whole):
         try:
             found = part.lstat(), part.stat()
-        except FileNotFoundError:
+        except OSError:  # who opens it then will say what is wrong
             return None
         for status in found:
             if status.st_uid != 0:

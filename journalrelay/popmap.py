@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from journalrelay import pages
-from journalrelay.errors import DataError, NoInputError, RelayError, translate
+from journalrelay.errors import DataError, NoInputError, RelayError, TryAgainError, translate
 from journalrelay.locks import WAIT_S, acquire, daemon_lock, note_map, noted_map
 from journalrelay.owner import as_owner, open_plain
 
@@ -42,9 +42,11 @@ _CACHE = 1 << 20
 # libdb splits a bucket when more than _FILL pairs stand on its page. At an average of _LOAD the
 # chance that one of 16,384 buckets has so many is below 1e-8; 60 of the longest pairs fill a page.
 _FILL, _LOAD, _LEAST_BUCKETS = 60, 20, 4096
+_OCTET = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_GROUP = rb"(?:0|[1-9a-f][0-9a-f]{0,3})"
 _KEY = re.compile(
-    rb"(?:[0-9]{1,3}\.){3}[0-9]{1,3}"
-    rb"|ipv6:(?:[0-9a-f]{1,4}:){3}(?:(?:[0-9a-f]{1,4}:){4})?[0-9a-f]{1,4}"
+    rb"(?:%b\.){3}%b" % (_OCTET, _OCTET)
+    + rb"|ipv6:(?:%b:){3}(?:(?:%b:){4})?%b" % (_GROUP, _GROUP, _GROUP)
 )
 _VALUE = re.compile(rb"[1-9][0-9]{0,11}")
 
@@ -78,7 +80,7 @@ class Changes:
         return bool(self.everything or self.removed or self.granted)
 
 
-class MapReplacedError(RelayError):
+class MapReplacedError(TryAgainError):
     """The file at the map's path is not the one that was read and written so far."""
 
 
@@ -359,8 +361,7 @@ class PopMap:
         """Write and sync a file with ``content`` in the map's directory; return its name."""
         self._at_most = len(content)
         beside = self.path.with_name(f".{self.path.name}.new-{os.getpid()}")
-        beside.unlink(missing_ok=True)
-        beside.with_name(f"__db.{beside.name}").unlink(missing_ok=True)
+        self._unlink_new(beside)
         handle = db.DB()
         try:
             handle.set_cachesize(0, _CACHE)
@@ -375,11 +376,16 @@ class PopMap:
         except BaseException:
             with suppress(db.DBError):  # libdb would write what it has, to a full disk perhaps
                 handle.close(db.DB_NOSYNC)
-            beside.unlink(missing_ok=True)
+            self._unlink_new(beside)
             raise
         handle.close(db.DB_NOSYNC)
         os.chmod(beside, 0o644)
         return beside
+
+    def _unlink_new(self, beside: Path) -> None:
+        """Remove an unfinished file; ``__db.`` is before its name while libdb makes it."""
+        beside.unlink(missing_ok=True)
+        beside.with_name(f"__db.{beside.name}").unlink(missing_ok=True)
 
     def _swap(self, beside: Path, before_s: int) -> None:
         """Rename ``beside`` to the path, newer than the old file's ``before_s``. The caller holds

@@ -76,16 +76,16 @@ class Relay:
     def start(self, now_us: int) -> list[str]:
         """Make the map believable and go to where reading goes on; return what was amiss.
 
-        A map that is missing, damaged, of another clock, or not the one that the kept place
-        belongs to, is made anew from the journal; so it is without a place. Else reading goes on
-        behind the place, or from the last window when its entry is gone or too old to matter.
+        A map that is missing, damaged or of another clock is made anew from the journal. Else
+        reading goes on behind the kept place, or from the last window when there is none, it is
+        garbage, vacuumed, too old to matter, or belongs to another map.
         """
         notes: list[str] = []
         place = self.kept_place(notes)
         missing = self._popmap.identity() is None
         if self.settle_map(now_us, notes):
             return notes if place or not missing else []  # a first start is nothing amiss
-        if not self._settle_place(place, now_us, notes):
+        if not self._settle_clock(place, now_us, notes):
             self._go_behind(place, now_us, notes)
         return notes
 
@@ -148,6 +148,8 @@ class Relay:
         try:
             return self._kept.load()
         except DataError as error:
+            if not self._kept.path.is_file():
+                raise
             notes.append(str(error))
             return None
 
@@ -162,20 +164,16 @@ class Relay:
         aside = self._popmap.put_aside()
         return f"{path}: {fault}; it is kept as {aside} and made anew from the journal"
 
-    def _settle_place(self, place: Place | None, now_us: int, notes: list[str]) -> bool:
-        """Make the map anew when ``place`` says nothing for it; tell whether that was done."""
+    def _settle_clock(self, place: Place | None, now_us: int, notes: list[str]) -> bool:
+        """Make the map anew when the clock was set back since ``place`` was kept, which leaves
+        grants too far ahead; tell whether that was done."""
         if place is None:
-            self.rebuild(now_us)
-            return True
+            return False
         same_boot = place.boot == clock.boot_id()
         stepped = same_boot and place.clock_us - clock.offset_us() > self._rules.skew_us
-        if stepped or place.time_us > now_us + self._rules.skew_us:
-            why = "the clock was set back"
-        elif place.map != self._popmap.known():
-            why = f"{self._popmap.path} was replaced"
-        else:
+        if not stepped and place.time_us <= now_us + self._rules.skew_us:
             return False
-        notes.append(f"{why}; the map was made anew from the journal")
+        notes.append("the clock was set back; the map was made anew from the journal")
         self.rebuild(now_us)
         return True
 
@@ -183,7 +181,7 @@ class Relay:
         """Go behind the kept place, or to the last window when that cannot be."""
         look_back_us = now_us - self._rules.look_back_us
         by_hand = self.recall(now_us, place.time_us if place else 0)
-        if place and place.time_us >= look_back_us:
+        if place and place.time_us >= look_back_us and place.map == self._popmap.known():
             try:
                 if self._source.seek_cursor(place.cursor, inclusive=False):
                     return
@@ -311,9 +309,9 @@ def _note(verdict: Verdict, changes: Changes) -> None:
         changes.grant(verdict.key, verdict.expiry_s)
 
 
-def matches(daemons: Iterable[Daemon]) -> list[list[str]]:
+def matches(daemons: Iterable[Daemon]) -> list[list[bytes]]:
     """Return what the journal's index is asked for: the daemons' identities."""
     return [
-        [f"{name}={value}" for name, values in daemon.identity.items() for value in values]
+        [f"{name}={value}".encode() for name, values in daemon.identity.items() for value in values]
         for daemon in daemons
     ]

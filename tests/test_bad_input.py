@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -407,13 +408,16 @@ LONG = "/srv/" + "x" * 5000
 def test_a_map_that_cannot_be_is_said(host: Host, verb: str, path: str) -> None:
     """In a name too long, below a file, and the root itself."""
     host.map = Path(path)
-    done = call(*host.argv(verb))
+    argv = host.argv(verb)
+    done = call(*argv) if verb == "run" else say(*argv[len(COMMAND) :])
     assert "Traceback" not in done.stderr, done.stderr
     if done.returncode in (0, 1):  # there is no map: nothing is granted, as when it is missing
         assert verb in ("list", "check", "revoke", "status")
         assert done.stderr == ""
+    elif done.returncode == 64:
+        usage_fault(done, "--map")
     else:
-        fault(done, (64, 65, 66, 75))
+        fault(done, (65, 66, 75))
 
 
 @pytest.mark.parametrize("verb", ["replay", "run", "status"])
@@ -427,25 +431,31 @@ def test_a_state_directory_with_too_long_a_name_is_said(host: Host, verb: str) -
 def test_a_source_with_too_long_a_name_is_said(host: Host, verb: str, option: str) -> None:
     host.source = (option, LONG.replace("/", "") if option == "--namespace" else LONG)
     before = host.content()
-    fault(call(*host.argv(verb)), (64, 65, 66, 69, 75))
+    done = call(*host.argv(verb))
+    if done.returncode == 64:
+        usage_fault(done, option)
+    else:
+        fault(done, (65, 66, 69, 75))
     assert host.content() == before
 
 
+@pytest.mark.parametrize("verb", [*VERBS, "status"])
 @pytest.mark.parametrize(
-    "verb", [*READ_ONLY_VERBS, "expire", "grant", "revoke", "replay", "status"]
+    "name", ["\udcff.db", "a\nb.db", "\x1b[2J.db"], ids=["byte", "line", "esc"]
 )
-def test_a_file_name_is_bytes(host: Host, verb: str) -> None:
-    """No name of a file is one that a command falls over."""
-    host.map = host.map.rename(host.home / "\udcffü.db")
-    done = call(*host.argv(verb))
-    assert "Traceback" not in done.stderr, done.stderr
-    assert (done.returncode, done.stderr) == (1 if verb == "status" else 0, "")
-    assert host.content()[KEPT] == host.until_s
+def test_a_map_that_sendmail_could_not_be_told_of_is_refused(
+    host: Host, verb: str, name: str
+) -> None:
+    host.map = host.map.rename(host.home / name)
+    before = snapshot(host.home)
+    argv = host.argv(verb)
+    assert usage_fault(call(*argv) if verb == "run" else say(*argv[len(COMMAND) :])).isprintable()
+    assert snapshot(host.home) == before
 
 
 @pytest.mark.parametrize("verb", REBUILDING_VERBS)
-def test_a_new_map_may_have_any_name(host: Host, verb: str) -> None:
-    host.map = host.home / "\udcff.db"
+def test_a_map_may_have_a_name_in_any_script(host: Host, verb: str) -> None:
+    host.map = host.home / "почта 'ü'.db"
     if verb == "run":
         with host.daemon() as daemon:
             assert daemon.stop() == 0
@@ -466,9 +476,9 @@ def test_a_journals_name_is_bytes_too(host: Host, option: str) -> None:
 
 
 def test_a_name_that_cannot_be_printed_is_printed_somehow(host: Host) -> None:
-    """In a locale other than C an undecodable name cannot be written as it is."""
-    host.map = host.home / "\udcff.db"
-    for encoding in ("utf-8:strict", "ascii:strict"):
+    """In a locale that has not all its letters."""
+    host.map = host.home / "почта.db"
+    for encoding in ("ascii:strict", "latin-1:strict"):
         environment = {**os.environ, "PYTHONIOENCODING": encoding}
         for verb in ("check", "status"):
             done = call(*host.argv(verb), env=environment)
@@ -743,7 +753,7 @@ def test_what_is_no_file_in_the_maps_place_is_said(host: Host, verb: str, make: 
     host.map.unlink()
     make(host.map)
     before = snapshot(host.home)
-    done = host.run(verb) if verb == "run" else call(*host.argv(verb))
+    done = call(*host.argv(verb)) if make is fifo and verb != "run" else host.run(verb)
     fault(done, (65, 66, 75), str(host.map))
     after = snapshot(host.home)
     after.pop(f"{host.map}.lock", None)  # the daemon's
@@ -998,7 +1008,7 @@ def test_a_namespace_that_does_not_exist_is_said(host: Host, verb: str, name: st
     host.source = ("--namespace", name)
     before = host.content()
     argv = host.argv(verb) + (list(host.source) if verb in ("grant", "revoke") else [])
-    done = call(*argv)
+    done = call(*argv) if verb == "run" else say(*argv[len(COMMAND) :])
     if done.returncode == 64:
         usage_fault(done)
     else:
@@ -1205,17 +1215,20 @@ def limited(files: int) -> tuple[str, ...]:
 def test_too_few_descriptors_are_said(host: Host, verb: str) -> None:
     """With each number of descriptors, from five, with which Python itself starts. libdb waits a
     while for another one; whoever is still at it then is ended."""
+    argv = [*host.argv(verb), "--map"]  # one each, for only one daemon may keep a map
     wrong = {}
     pipe = subprocess.PIPE
+    for files in range(5, 11):
+        shutil.copy(host.map, f"{host.map}{files}")
     tries = {
         files: subprocess.Popen(
-            ["timeout", "-k", "0.1", "1.5", *limited(files), *host.argv(verb)],
+            ["timeout", "-k", "0.1", "1.5", *limited(files), *argv, f"{host.map}{files}"],
             cwd=TOP,
             text=True,
             stdout=pipe,
             stderr=pipe,
         )
-        for files in range(5, 13)
+        for files in range(5, 11)
     }
     for files, process in tries.items():
         said = process.communicate(timeout=PATIENCE_S)[1]
@@ -1223,7 +1236,8 @@ def test_too_few_descriptors_are_said(host: Host, verb: str) -> None:
         if ended and not (process.returncode in (75, 78) and "Too many open files" in said):
             wrong[files] = (process.returncode, said.splitlines()[-1])
     assert wrong == {}
-    assert host.content()[KEPT] == host.until_s
+    for files in tries:
+        assert PopMap(Path(f"{host.map}{files}"), "hash").read()[KEPT] == host.until_s
 
 
 # output
@@ -1261,7 +1275,7 @@ def test_nobody_reading_on_is_no_fault(host: Host, verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", [*PRINTING, "revoke"])
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_descriptors_do_no_harm(host: Host, verb: str, closed: str) -> None:
     """Then the map's own descriptor may be 0, 1 or 2, and what is printed must not go there."""
     done = call("bash", "-c", f'exec "$@" {closed}', "bash", *host.argv(verb))

@@ -249,12 +249,9 @@ def test_reading_goes_on_behind_the_kept_place(place: Path, three: Path) -> None
     assert starts_with(place, three, place_of(place, three, 2)) == ([], {key(5)})
 
 
-def test_a_map_that_was_replaced_since_is_made_anew(place: Path, three: Path) -> None:
+def test_a_place_of_another_map_is_passed_over(place: Path, three: Path) -> None:
     kept = replace(place_of(place, three, 3), map="1:1")
-    PopMap(place / "popip.db", "hash").replace({b"192.0.2.99": NOW_US // 1_000_000 + 60})
-    notes, granted = starts_with(place, three, kept)
-    assert granted == {key(10), key(5)}
-    assert "was replaced" in notes[0]
+    assert starts_with(place, three, kept) == ([], {key(10), key(5)})
 
 
 def test_without_a_place_the_last_window_is_read(place: Path, three: Path) -> None:

@@ -5,6 +5,7 @@ what an entry costs here, and ``_next``, ``_get``, ``_get_realtime``, ``_get_mon
 ``_get_cursor`` are all that is needed. What they must do is held by tests/test_journal_source.py.
 """
 
+import errno
 import hashlib
 import os
 import time
@@ -43,10 +44,11 @@ class Where:
     @property
     def name(self) -> str:
         """Return a file name that stands for exactly these files."""
-        if self.files or self.directory:
-            paths = "\0".join(map(os.path.abspath, self.files or (str(self.directory),)))
+        named = self.files or ((self.directory,) if self.directory else ())
+        if named:
             kind = "files" if self.files else "directory"
-            return f"{kind}-{hashlib.sha256(paths.encode()).hexdigest()[:16]}"
+            paths = b"\0".join(os.path.abspath(os.fsencode(path)) for path in named)
+            return f"{kind}-{hashlib.sha256(paths).hexdigest()[:16]}"
         return f"journal-{self.namespace}" if self.namespace else "journal"
 
 
@@ -104,7 +106,7 @@ class JournalSource:
     """
 
     def __init__(
-        self, where: Where, matches: Sequence[Sequence[str]], hand_matches: Sequence[str]
+        self, where: Where, matches: Sequence[Sequence[bytes]], hand_matches: Sequence[bytes]
     ) -> None:
         self._where = where
         self._matches = [*matches, hand_matches]
@@ -268,12 +270,13 @@ def open_reader(where: Where) -> _reader._Reader:
 
 
 def _open_directory(directory: Path) -> _reader._Reader:
-    with os.scandir(directory):
-        pass  # libsystemd does not say why it cannot
+    for file in directory.iterdir():  # libsystemd does not say why it cannot
+        if file.suffix == ".journal" and not os.access(file, os.R_OK):
+            raise PermissionRelayError(f"{file}: {_ADVICE}")
     return _reader._Reader(flags=0, path=str(directory))
 
 
-def _add_matches(reader: _reader._Reader, groups: Sequence[Sequence[str]]) -> None:
+def _add_matches(reader: _reader._Reader, groups: Sequence[Sequence[bytes]]) -> None:
     for group in groups:
         for match in group:
             reader.add_match(match)
@@ -286,6 +289,8 @@ def _unopened(where: Where, error: Exception) -> RelayError:
         return NoInputError(f"{names}: there is no such journal (see: journalctl --header)")
     if isinstance(error, PermissionError):
         return PermissionRelayError(f"{names}: {_ADVICE}")
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        return TryAgainError(f"{names}: {error.strerror} (look at the limits of this process)")
     if where.files:
         return DataError(f"{names}: no readable journal file (try: journalctl --verify --file)")
     return UnavailableError(f"{names}: {error} (see: systemctl status systemd-journald)")
