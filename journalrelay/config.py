@@ -43,7 +43,7 @@ def _span(value: Any) -> int:
 def _path(value: Any) -> Path:
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value or value == "/":
         raise ValueError(f"{value!r} is not an absolute path (try '/var/lib/poprelayd/popip.db')")
-    return Path(value)
+    return Path(os.path.abspath(value))
 
 
 def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -13,16 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from journalrelay import clock
+from journalrelay.changes import Committed
 from journalrelay.errors import RelayError, TryAgainError
 from journalrelay.event import Login, Record
 from journalrelay.grant import parse_key, spell
 from journalrelay.ledger import GRANTED_ID, REVOKED_ID
 from journalrelay.locks import daemon_pid, take_daemon_lock
 from journalrelay.log import INFO, NOTICE, WARNING, open_log
+from journalrelay.mapfile import plainly
 from journalrelay.notify import Notifier
 from journalrelay.owner import as_owner
 from journalrelay.policy import Verdict
-from journalrelay.popmap import Committed, plainly
 from journalrelay.relay import Relay
 from journalrelay.report import Report
 from journalrelay.site import Site

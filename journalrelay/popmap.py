@@ -1,35 +1,26 @@
 """popip.db, the map that sendmail asks: the one room that knows Berkeley DB.
 
 Key: an address as :mod:`journalrelay.grant` spells it. Value: expiry, decimal seconds since the
-epoch. The file is changed in place while sendmail reads it, so every writer
-
-1. opens it without following a link, takes flock(LOCK_EX) on it, and checks that it still is the
-   file at the path;
-2. changes and syncs it;
-3. sets its mtime to ``max(now, old + 1)`` whole seconds, since sendmail opens a map again only
-   when its mtime, in whole seconds, is newer than when it was opened.
+epoch. The file is changed in place while sendmail reads it, as :mod:`journalrelay.mapfile` says.
 
 A hash file is made with room, so that no commit splits a bucket: a kill between two page writes
 then leaves a valid map. When its room is used up, and for every change of a btree file, the map
-is written anew beside, renamed into place, and the old file's mtime is moved forward, which makes
-running sendmail processes open the new one.
+is written anew beside and renamed into place.
 """
 
 import errno
 import fcntl
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from journalrelay import pages
-from journalrelay.errors import DataError, NoInputError, RelayError, TryAgainError, translate
-from journalrelay.locks import WAIT_S, acquire, daemon_lock, note_map, noted_map
-from journalrelay.owner import as_owner, open_plain
+from journalrelay.changes import Changes, Committed, apply
+from journalrelay.errors import DataError, NoInputError
+from journalrelay.locks import WAIT_S
+from journalrelay.mapfile import MapFile, explained
 
 try:
     from berkeleydb import db
@@ -51,96 +42,22 @@ _KEY = re.compile(
 _VALUE = re.compile(rb"[1-9][0-9]{0,11}")
 
 
-@dataclass
-class Changes:
-    """What a batch makes of the map: first what goes, then what comes; expiries only grow."""
-
-    everything: bool = False
-    removed: set[bytes] = field(default_factory=set)
-    granted: dict[bytes, int] = field(default_factory=dict)
-
-    def remove(self, keys: tuple[bytes, ...]) -> None:
-        """Withdraw keys, also what this batch granted them so far."""
-        for key in keys:
-            self.removed.add(key)
-            self.granted.pop(key, None)
-
-    def remove_all(self) -> None:
-        """Withdraw all that the map and this batch hold."""
-        self.everything = True
-        self.removed.clear()
-        self.granted.clear()
-
-    def grant(self, key: bytes, expiry_s: int) -> None:
-        """Let ``key`` relay until ``expiry_s``, or longer if it already may."""
-        if expiry_s > self.granted.get(key, 0):
-            self.granted[key] = expiry_s
-
-    def __bool__(self) -> bool:
-        return bool(self.everything or self.removed or self.granted)
-
-
-class MapReplacedError(TryAgainError):
-    """The file at the map's path is not the one that was read and written so far."""
-
-
-class Committed(NamedTuple):
-    """What a commit changed: keys that can relay and could not before, and keys that cannot any
-    more."""
-
-    opened: list[bytes]
-    closed: list[bytes]
-
-
-class PopMap:
-    """The map at ``path``; ``kind`` is ``hash`` or ``btree``. Holds no file open between calls.
+class PopMap(MapFile):
+    """The map at ``path``; ``kind`` is ``hash`` or ``btree``.
 
     ``careful`` looks at the file's pages before every use; the daemon, which uses it many times a
     second, looks once at its start, with :meth:`fault`.
     """
 
     def __init__(self, path: Path, kind: str, careful: bool = True, wait_s: float = WAIT_S) -> None:
-        self.path = path
+        super().__init__(path, wait_s)
         self.kind = kind
         self._careful = careful
-        self._wait_s = wait_s
-        self._known: str | None = None
-        self._marked_s = 0
         self._at_most = 0  # how many keys there can be; another process may have removed some
-
-    def identity(self) -> str | None:
-        """Return device and inode of the file at the path, None when there is none."""
-        try:
-            return _identity(os.stat(self.path, follow_symlinks=False))
-        except OSError:
-            return None
-
-    def adopt(self) -> None:
-        """Know the file that stands at the path; from now on a commit to another one fails."""
-        self._known = self.identity()
-
-    def known(self) -> str:
-        """Return the identity of the file that was adopted, or put there since; empty if none."""
-        return self._known or ""
-
-    def is_foreign(self) -> bool:
-        """Tell whether somebody removed or replaced the file that was adopted. One that expire,
-        grant or revoke wrote anew is no stranger's, and is adopted."""
-        identity = self.identity()
-        if identity and identity != self._known and identity == noted_map(self.path):
-            self._known = identity
-        return identity != self._known
-
-    def stamp(self) -> int | None:
-        """Return the file's mtime, which every commit moves, in ns; None when there is no file."""
-        try:
-            return os.stat(self.path).st_mtime_ns
-        except OSError:
-            return None
 
     def create(self) -> None:
         """Make an empty map with room if there is none."""
-        with self._owner(), plainly(self.path):
+        with self.owner(), self.plainly():
             if self.identity():
                 return
             beside = self._write_beside({})
@@ -152,7 +69,7 @@ class PopMap:
 
     def touch(self) -> None:
         """Move mtime forward: a kill may have come between an earlier sync and its mtime."""
-        with self._changing():
+        with self.changing():
             pass
 
     def fault(self, furthest_s: int) -> str | None:
@@ -161,7 +78,7 @@ class PopMap:
         It must be a map of this kind that libdb can walk, hold nothing but addresses and
         expiries, and none of these later than ``furthest_s``.
         """
-        with self._locked(fcntl.LOCK_SH) as fd:
+        with self.locked(fcntl.LOCK_SH) as fd:
             damage = pages.fault(fd) or self._wrong_kind(fd)
             if damage:
                 return damage
@@ -196,18 +113,17 @@ class PopMap:
 
         MapReplacedError when the map that was adopted is not the one at the path.
         """
-        with self._changing() as fd:
-            if self._known and _identity(os.fstat(fd)) != self._known and self.is_foreign():
-                raise MapReplacedError(f"{self.path} was removed or replaced")
+        with self.changing() as fd:
+            self.check_known(fd)
             if self.kind == "btree" or changes.everything:
-                return self._rewrite(fd, lambda old: _apply(old, changes, now_s))
+                return self._rewrite(fd, lambda old: apply(old, changes, now_s))
             with self._database(fd) as handle:
                 roomy = not self._cramped(handle.stat(db.DB_FAST_STAT)["buckets"])
                 if roomy:
                     committed = _change(handle, changes, now_s)
                     handle.sync()
             if not roomy:  # in place a bucket would be split, and a kill then harm other keys
-                return self._rewrite(fd, lambda old: _apply(old, changes, now_s))
+                return self._rewrite(fd, lambda old: apply(old, changes, now_s))
         self._at_most += len(committed.opened)
         return committed
 
@@ -226,27 +142,23 @@ class PopMap:
     def replace(self, content: Mapping[bytes, int]) -> None:
         """Put a map with exactly ``content`` in place of whatever stands at the path."""
         try:
-            with self._changing() as fd:
-                self._swap(self._write_beside(content), int(os.fstat(fd).st_mtime))
+            with self.changing() as fd:
+                self.swap(self._write_beside(content), int(os.fstat(fd).st_mtime))
         except NoInputError:
-            with self._owner(), plainly(self.path):
-                self._swap(self._write_beside(content), self._high_water_s())
+            with self.owner(), self.plainly():
+                self.swap(self._write_beside(content), self.high_water_s())
 
-    def put_aside(self) -> Path:
-        """Keep a damaged file under another name, over an earlier one; return that name. It also
-        stays at the path, for sendmail to refuse, until another one replaces it."""
-        aside = self.path.with_name(self.path.name + ".damaged")
-        with self._owner(), plainly(self.path):
-            aside.unlink(missing_ok=True)
-            os.link(self.path, aside, follow_symlinks=False)
-        return aside
-
-    def sweep(self) -> None:
-        """Remove what a killed rebuild left beside. The caller holds the daemon lock."""
-        with self._owner(), plainly(self.path):
-            for prefix in ("", "__db."):  # the second is libdb's own, while it makes a file
-                for left in self.path.parent.glob(f"{prefix}.{self.path.name}.new-*"):
-                    left.unlink(missing_ok=True)
+    @contextmanager
+    def plainly(self) -> Iterator[None]:
+        """Turn what the system or libdb says into what an operator can use."""
+        try:
+            with super().plainly():
+                yield
+        except db.DBError as error:
+            code, text = (*error.args, "", "")[:2]
+            if isinstance(code, int) and 0 < code < 1000 and code != errno.EINVAL:
+                raise explained(OSError(code, os.strerror(code)), self.path) from error
+            raise DataError(damaged(self.path, str(text or error))) from error
 
     def _wrong_kind(self, fd: int) -> str | None:
         kind = pages.kind(fd)
@@ -258,65 +170,9 @@ class PopMap:
         split = buckets & (buckets - 1) != 0
         return split or buckets < _LEAST_BUCKETS or self._at_most > buckets * _LOAD
 
-    def _owner(self) -> AbstractContextManager[None]:
-        return as_owner(self.path.parent)
-
-    @contextmanager
-    def _locked(self, operation: int) -> Iterator[int]:
-        """Yield a locked descriptor of the file that stands at the path."""
-        with self._owner(), plainly(self.path):
-            while True:
-                writing = operation == fcntl.LOCK_EX
-                fd = open_plain(self.path, os.O_RDWR if writing else os.O_RDONLY)
-                try:
-                    acquire(fd, operation, self.path, self._wait_s)
-                    if _identity(os.fstat(fd)) == self.identity():
-                        yield fd
-                        return
-                finally:
-                    os.close(fd)
-
-    @contextmanager
-    def _changing(self) -> Iterator[int]:
-        """Yield the locked file to write to; then move its mtime, also when writing failed.
-
-        Writing itself sets mtime to now, which may be earlier than what sendmail has seen, when
-        commits came faster than seconds. So the stamp goes on from what it was before.
-        """
-        with self._locked(fcntl.LOCK_EX) as fd:
-            before_s = max(int(os.fstat(fd).st_mtime), self._high_water_s())
-            try:
-                yield fd
-            finally:
-                self._stamp(fd, before_s)
-
-    def _stamp(self, fd: int, before_s: int) -> None:
-        now_s = int(time.time())
-        stamp_s = max(now_s, before_s + 1)
-        os.utime(fd, (stamp_s, stamp_s))
-        if stamp_s > now_s:
-            self._mark(stamp_s)
-
-    def _mark(self, stamp_s: int) -> None:
-        """Remember on the daemon's lock file, a minute ahead, that stamps run ahead of the clock:
-        a kill between a write and its stamp sets the map's own mtime back."""
-        if stamp_s > self._marked_s:
-            self._marked_s = stamp_s + 60
-            with suppress(OSError):
-                os.utime(daemon_lock(self.path), (self._marked_s, self._marked_s))
-
-    def _high_water_s(self) -> int:
-        """Return the mark, as long as this process has not put one itself."""
-        if self._marked_s:
-            return 0
-        try:
-            return int(os.stat(daemon_lock(self.path)).st_mtime)
-        except FileNotFoundError:
-            return 0
-
     @contextmanager
     def _reading(self) -> Iterator["db.DB"]:
-        with self._locked(fcntl.LOCK_SH) as fd, self._database(fd, db.DB_RDONLY) as handle:
+        with self.locked(fcntl.LOCK_SH) as fd, self._database(fd, db.DB_RDONLY) as handle:
             yield handle
 
     @contextmanager
@@ -333,9 +189,9 @@ class PopMap:
 
         def take(old: Mapping[bytes, int]) -> tuple[dict[bytes, int], Committed]:
             changes.remove(tuple(key for key in keys if old.get(key, now_s + 1) <= now_s))
-            return _apply(old, changes, now_s)
+            return apply(old, changes, now_s)
 
-        with self._changing() as fd:
+        with self.changing() as fd:
             if self.kind == "btree":
                 return len(self._rewrite(fd, take).closed)
             with self._database(fd) as handle:
@@ -354,14 +210,14 @@ class PopMap:
         with self._database(fd, db.DB_RDONLY) as handle:
             content = {key: _expiry(value) for key, value in _items(handle)}
         content, committed = make(content)
-        self._swap(self._write_beside(content), int(os.fstat(fd).st_mtime))
+        self.swap(self._write_beside(content), int(os.fstat(fd).st_mtime))
         return committed
 
     def _write_beside(self, content: Mapping[bytes, int]) -> Path:
         """Write and sync a file with ``content`` in the map's directory; return its name."""
         self._at_most = len(content)
         beside = self.path.with_name(f".{self.path.name}.new-{os.getpid()}")
-        self._unlink_new(beside)
+        self.unlink_new(beside)
         handle = db.DB()
         try:
             handle.set_cachesize(0, _CACHE)
@@ -376,32 +232,11 @@ class PopMap:
         except BaseException:
             with suppress(db.DBError):  # libdb would write what it has, to a full disk perhaps
                 handle.close(db.DB_NOSYNC)
-            self._unlink_new(beside)
+            self.unlink_new(beside)
             raise
         handle.close(db.DB_NOSYNC)
         os.chmod(beside, 0o644)
         return beside
-
-    def _unlink_new(self, beside: Path) -> None:
-        """Remove an unfinished file; ``__db.`` is before its name while libdb makes it."""
-        beside.unlink(missing_ok=True)
-        beside.with_name(f"__db.{beside.name}").unlink(missing_ok=True)
-
-    def _swap(self, beside: Path, before_s: int) -> None:
-        """Rename ``beside`` to the path, newer than the old file's ``before_s``. The caller holds
-        the old file's lock, and moves its mtime, so that those who have it open notice."""
-        stamp_s = max(int(time.time()), before_s + 1)
-        os.utime(beside, (stamp_s, stamp_s))
-        identity = _identity(os.stat(beside))
-        note_map(self.path, identity)
-        os.rename(beside, self.path)
-        if self._known is not None:
-            self._known = identity
-        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
 
 def damaged(path: Path, damage: str) -> str:
@@ -423,24 +258,8 @@ def _expiry(value: bytes) -> int:
     return int(value) if _VALUE.fullmatch(value) else 0
 
 
-def _identity(status: os.stat_result) -> str:
-    return f"{status.st_dev}:{status.st_ino}"
-
-
-def _apply(
-    old: Mapping[bytes, int], changes: Changes, now_s: int
-) -> tuple[dict[bytes, int], Committed]:
-    """Return what ``changes`` make of the map's content, and what that means."""
-    kept = {} if changes.everything else {k: v for k, v in old.items() if k not in changes.removed}
-    closed = [key for key in old if key not in kept]
-    opened = [key for key in changes.granted if kept.get(key, 0) <= now_s]
-    for key, expiry in changes.granted.items():
-        kept[key] = max(expiry, kept.get(key, 0))
-    return kept, Committed(opened, closed)
-
-
 def _change(handle: "db.DB", changes: Changes, now_s: int) -> Committed:
-    """Do to an open database what :func:`_apply` does to a mapping."""
+    """Do to an open database what :func:`journalrelay.changes.apply` does to a mapping."""
     closed = [key for key in changes.removed if _delete(handle, key)]
     opened = []
     for key, expiry in changes.granted.items():
@@ -486,30 +305,3 @@ def _items(handle: "db.DB") -> Iterator[tuple[bytes, bytes]]:
             pair = cursor.next()
     finally:
         cursor.close()
-
-
-@contextmanager
-def plainly(path: Path) -> Iterator[None]:
-    """Turn what the system or libdb says into what an operator can use."""
-    try:
-        yield
-    except OSError as error:
-        raise _explained(error, path) from error
-    except db.DBError as error:
-        code, text = (*error.args, "", "")[:2]
-        if isinstance(code, int) and 0 < code < 1000 and code != errno.EINVAL:
-            raise _explained(OSError(code, os.strerror(code)), path) from error
-        raise DataError(damaged(path, str(text or error))) from error
-
-
-def _explained(error: OSError, path: Path) -> RelayError:
-    if not isinstance(error, FileNotFoundError):
-        return translate(error, f"{path}", "look at the file, its directory and the disk")
-    if path.parent.is_dir():
-        return NoInputError(
-            f"{path}: there is no such map (the daemon makes it: systemctl start poprelayd)"
-        )
-    return NoInputError(
-        f"{path.parent}: there is no such directory (make it, mode 0755, owned by the daemon's "
-        "user: systemd-tmpfiles --create poprelayd.conf)"
-    )

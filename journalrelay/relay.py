@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from journalrelay import clock, ledger
+from journalrelay.changes import Changes, Committed
 from journalrelay.cursor import CursorFile, Place
 from journalrelay.errors import DataError, NoInputError
 from journalrelay.event import Event, HandGrant, Login, Record, Revocation
+from journalrelay.mapfile import MapReplacedError
 from journalrelay.patterns import Daemon
 from journalrelay.policy import Revocations, Rules, Verdict, decide, decide_by_hand, revoked_keys
-from journalrelay.popmap import Changes, Committed, MapReplacedError, PopMap
+from journalrelay.popmap import PopMap
 from journalrelay.sources.source import Source
 
 BATCH = 10_000

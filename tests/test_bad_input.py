@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from journalrelay.changes import Changes
 from journalrelay.cli import main
-from journalrelay.popmap import Changes, PopMap
+from journalrelay.popmap import PopMap
 from lab.journald import Journald, login_line
 from lab.journalfile import entry, make_journal
 from lab.poprelayd import COMMAND, TOP, Poprelayd
@@ -191,9 +192,24 @@ def snapshot(top: Path) -> dict[str, object]:
     """Return names, modes and contents below a directory."""
     paths = [path for path in (top, *sorted(top.rglob("*"))) if path.name != "poprelayd.log"]
     return {
-        str(path): (path.lstat().st_mode, path.read_bytes() if path.is_file() else b"")
-        for path in paths
+        str(path): (path.lstat().st_mode, written(path) if path.is_file() else []) for path in paths
     }
+
+
+def written(path: Path) -> list[tuple[int, bytes]]:
+    """Return a file's parts that are no holes, of which a map has many."""
+    parts, at = [], 0
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        while at < size:
+            try:
+                at = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError:  # ENXIO: a hole up to the end
+                break
+            end = os.lseek(file.fileno(), at, os.SEEK_HOLE)
+            parts.append((at, os.pread(file.fileno(), end - at, at)))
+            at = end
+    return [*parts, (size, b"")]
 
 
 @contextmanager
@@ -1211,14 +1227,14 @@ def limited(files: int) -> tuple[str, ...]:
     return ("bash", "-c", f'ulimit -n {files}; exec "$@"', "bash")
 
 
-@pytest.mark.parametrize("verb", ["list", "expire", "grant", "replay", "run", "status"])
+@pytest.mark.parametrize("verb", ["expire", "grant", "replay", "run"])
 def test_too_few_descriptors_are_said(host: Host, verb: str) -> None:
     """With each number of descriptors, from five, with which Python itself starts. libdb waits a
     while for another one; whoever is still at it then is ended."""
     argv = [*host.argv(verb), "--map"]  # one each, for only one daemon may keep a map
     wrong = {}
     pipe = subprocess.PIPE
-    for files in range(5, 11):
+    for files in range(5, 10):
         shutil.copy(host.map, f"{host.map}{files}")
     tries = {
         files: subprocess.Popen(
@@ -1228,7 +1244,7 @@ def test_too_few_descriptors_are_said(host: Host, verb: str) -> None:
             stdout=pipe,
             stderr=pipe,
         )
-        for files in range(5, 11)
+        for files in range(5, 10)
     }
     for files, process in tries.items():
         said = process.communicate(timeout=PATIENCE_S)[1]

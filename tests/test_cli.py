@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from journalrelay.changes import Changes
 from journalrelay.ledger import GRANT_ID, REVOKE_ID
-from journalrelay.popmap import Changes, PopMap
+from journalrelay.popmap import PopMap
 from lab.journald import Journald, Sender, login_line
 from lab.journalfile import entry, make_journal
 from lab.poprelayd import COMMAND, TOP, Poprelayd, journalrelay

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from journalrelay.changes import Changes
 from journalrelay.errors import NoInputError
 from journalrelay.grant import fold, map_key, parse_address, parse_key, spell
 from journalrelay.locks import take_daemon_lock
-from journalrelay.popmap import Changes, PopMap
+from journalrelay.popmap import PopMap
 from lab.journald import Journald, Sender, login_line
 from lab.poprelayd import NotReady, Poprelayd, journalrelay
 from lab.wait import wait_for

@@ -9,10 +9,11 @@ PACKAGE = Path(__file__).parent.parent / "journalrelay"
 
 # Innermost first. A module imports only from layers before its own.
 LAYERS = (
-    {"errors", "timespan", "clock"},
+    {"errors", "timespan", "clock", "changes"},
     {"grant", "notify", "owner", "pages"},
     {"event", "locks"},
-    {"patterns.pattern", "ledger", "cursor", "policy", "popmap"},
+    {"patterns.pattern", "ledger", "cursor", "policy", "mapfile"},
+    {"popmap"},
     {"patterns.dovecot", "log", "report"},
     {"patterns"},
     {"config", "sources.source"},
@@ -33,7 +34,7 @@ ONE_ROOM = {
     "tomllib": {"config"},
     "sdnotify": {"notify"},
 }
-PURE = {"errors", "timespan", "grant", "event", "policy", "patterns", "patterns.pattern"}
+PURE = {"errors", "timespan", "changes", "grant", "event", "policy", "patterns", "patterns.pattern"}
 OUTSIDE = {"os", "time", "socket", "subprocess", "pathlib", "fcntl", "sys"}
 
 

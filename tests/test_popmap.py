@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from journalrelay.changes import Changes
 from journalrelay.errors import DataError, NoInputError, TryAgainError
 from journalrelay.grant import map_key, parse_key
 from journalrelay.locks import take_daemon_lock
-from journalrelay.popmap import Changes, MapReplacedError, PopMap
+from journalrelay.mapfile import MapReplacedError
+from journalrelay.popmap import PopMap
 from lab import room
 from lab.poprelayd import TOP
 from lab.sendmail import Sendmail
@@ -253,7 +255,9 @@ def test_a_map_without_room_is_given_some(place: Path) -> None:
 WRITER = """
 import sys, time
 from pathlib import Path
-from journalrelay.popmap import Changes, MapReplacedError, PopMap
+from journalrelay.changes import Changes
+from journalrelay.mapfile import MapReplacedError
+from journalrelay.popmap import PopMap
 popmap = PopMap(Path(sys.argv[1]), sys.argv[2], careful=False)
 number = 0
 paced = sys.argv[2] == "btree"  # a rename at every moment would let nobody open the map
@@ -288,8 +292,8 @@ def test_no_reader_ever_gets_a_wrong_answer_from_a_hot_map(place: Path, kind: st
         writer.stdin.write(b"\n")
         writer.stdout.readline()
         dumps = 0
-        until = time.monotonic() + 4
-        while time.monotonic() < until:
+        while dumps < 60:
+            assert writer.poll() is None
             writer.stdin.write(b"\n" if kind == "btree" else b"")
             said = subprocess.run(
                 ["makemap", "-u", kind, str(popmap.path.with_suffix(""))], capture_output=True
@@ -306,7 +310,6 @@ def test_no_reader_ever_gets_a_wrong_answer_from_a_hot_map(place: Path, kind: st
         writer.wait()
         writer.stdin.close()
         writer.stdout.close()
-    assert dumps > 20
 
 
 def test_a_kill_during_a_commit_leaves_a_map_that_can_be_believed(place: Path) -> None:

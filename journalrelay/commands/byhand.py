@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 
 from journalrelay import clock, ledger
+from journalrelay.changes import Changes
 from journalrelay.commands import NO
 from journalrelay.commands.address import revoked_network, typed_network
 from journalrelay.errors import NoInputError, PermissionRelayError, UnavailableError, UsageError
 from journalrelay.grant import Network, map_key, spell
 from journalrelay.ledger import Journal
 from journalrelay.policy import never_granted, revoked_keys
-from journalrelay.popmap import Changes
 from journalrelay.site import Site
 from journalrelay.timespan import format_span
 

@@ -1,0 +1,54 @@
+"""What a batch makes of the map, as values: what goes, what comes, what that opens and closes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+@dataclass
+class Changes:
+    """What a batch makes of the map: first what goes, then what comes; expiries only grow."""
+
+    everything: bool = False
+    removed: set[bytes] = field(default_factory=set)
+    granted: dict[bytes, int] = field(default_factory=dict)
+
+    def remove(self, keys: tuple[bytes, ...]) -> None:
+        """Withdraw keys, also what this batch granted them so far."""
+        for key in keys:
+            self.removed.add(key)
+            self.granted.pop(key, None)
+
+    def remove_all(self) -> None:
+        """Withdraw all that the map and this batch hold."""
+        self.everything = True
+        self.removed.clear()
+        self.granted.clear()
+
+    def grant(self, key: bytes, expiry_s: int) -> None:
+        """Let ``key`` relay until ``expiry_s``, or longer if it already may."""
+        if expiry_s > self.granted.get(key, 0):
+            self.granted[key] = expiry_s
+
+    def __bool__(self) -> bool:
+        return bool(self.everything or self.removed or self.granted)
+
+
+class Committed(NamedTuple):
+    """What a commit changed: keys that can relay and could not before, and keys that cannot any
+    more."""
+
+    opened: list[bytes]
+    closed: list[bytes]
+
+
+def apply(
+    old: Mapping[bytes, int], changes: Changes, now_s: int
+) -> tuple[dict[bytes, int], Committed]:
+    """Return what ``changes`` make of the map's content, and what that means."""
+    kept = {} if changes.everything else {k: v for k, v in old.items() if k not in changes.removed}
+    closed = [key for key in old if key not in kept]
+    opened = [key for key in changes.granted if kept.get(key, 0) <= now_s]
+    for key, expiry in changes.granted.items():
+        kept[key] = max(expiry, kept.get(key, 0))
+    return kept, Committed(opened, closed)

@@ -1,0 +1,198 @@
+"""The map as a file: who may change it and when, and how sendmail comes to see that it changed.
+
+Every writer
+
+1. opens it without following a link, takes flock(LOCK_EX) on it, and checks that it still is the
+   file at the path;
+2. changes and syncs it;
+3. sets its mtime to ``max(now, old + 1)`` whole seconds, since sendmail opens a map again only
+   when its mtime, in whole seconds, is newer than when it was opened.
+
+A map that is written anew is renamed into place, and the old file's mtime is moved forward, which
+makes running sendmail processes open the new one.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+
+from journalrelay.errors import NoInputError, RelayError, TryAgainError, translate
+from journalrelay.locks import WAIT_S, acquire, daemon_lock, note_map, noted_map
+from journalrelay.owner import as_owner, open_plain
+
+
+class MapReplacedError(TryAgainError):
+    """The file at the map's path is not the one that was read and written so far."""
+
+
+class MapFile:
+    """The file at ``path``, which may be another one at any time. Nothing is held open."""
+
+    def __init__(self, path: Path, wait_s: float = WAIT_S) -> None:
+        self.path = path
+        self._wait_s = wait_s
+        self._known: str | None = None
+        self._marked_s = 0
+
+    def identity(self) -> str | None:
+        """Return device and inode of the file at the path, None when there is none."""
+        try:
+            return _identity(os.stat(self.path, follow_symlinks=False))
+        except OSError:
+            return None
+
+    def adopt(self) -> None:
+        """Know the file that stands at the path; from now on a commit to another one fails."""
+        self._known = self.identity()
+
+    def known(self) -> str:
+        """Return the identity of the file that was adopted, or put there since; empty if none."""
+        return self._known or ""
+
+    def is_foreign(self) -> bool:
+        """Tell whether somebody removed or replaced the file that was adopted. One that expire,
+        grant or revoke wrote anew is no stranger's, and is adopted."""
+        identity = self.identity()
+        if identity and identity != self._known and identity == noted_map(self.path):
+            self._known = identity
+        return identity != self._known
+
+    def check_known(self, fd: int) -> None:
+        """Raise MapReplacedError unless ``fd`` is the file that was adopted, if one was."""
+        if self._known and _identity(os.fstat(fd)) != self._known and self.is_foreign():
+            raise MapReplacedError(f"{self.path} was removed or replaced")
+
+    def stamp(self) -> int | None:
+        """Return the file's mtime, which every commit moves, in ns; None when there is no file."""
+        try:
+            return os.stat(self.path).st_mtime_ns
+        except OSError:
+            return None
+
+    def put_aside(self) -> Path:
+        """Keep a damaged file under another name, over an earlier one; return that name. It also
+        stays at the path, for sendmail to refuse, until another one replaces it."""
+        aside = self.path.with_name(self.path.name + ".damaged")
+        with self.owner(), self.plainly():
+            aside.unlink(missing_ok=True)
+            os.link(self.path, aside, follow_symlinks=False)
+        return aside
+
+    def sweep(self) -> None:
+        """Remove what a killed rebuild left beside. The caller holds the daemon lock."""
+        with self.owner(), self.plainly():
+            for prefix in ("", "__db."):  # the second is libdb's own, while it makes a file
+                for left in self.path.parent.glob(f"{prefix}.{self.path.name}.new-*"):
+                    left.unlink(missing_ok=True)
+
+    def owner(self) -> AbstractContextManager[None]:
+        """Act as the owner of the map's directory."""
+        return as_owner(self.path.parent)
+
+    def plainly(self) -> AbstractContextManager[None]:
+        """Turn errors into what an operator can use."""
+        return plainly(self.path)
+
+    @contextmanager
+    def locked(self, operation: int) -> Iterator[int]:
+        """Yield a locked descriptor of the file that stands at the path."""
+        with self.owner(), self.plainly():
+            while True:
+                writing = operation == fcntl.LOCK_EX
+                fd = open_plain(self.path, os.O_RDWR if writing else os.O_RDONLY)
+                try:
+                    acquire(fd, operation, self.path, self._wait_s)
+                    if _identity(os.fstat(fd)) == self.identity():
+                        yield fd
+                        return
+                finally:
+                    os.close(fd)
+
+    @contextmanager
+    def changing(self) -> Iterator[int]:
+        """Yield the locked file to write to; then move its mtime, also when writing failed.
+
+        Writing itself sets mtime to now, which may be earlier than what sendmail has seen, when
+        commits came faster than seconds. So the stamp goes on from what it was before.
+        """
+        with self.locked(fcntl.LOCK_EX) as fd:
+            before_s = max(int(os.fstat(fd).st_mtime), self.high_water_s())
+            try:
+                yield fd
+            finally:
+                self._stamp(fd, before_s)
+
+    def _stamp(self, fd: int, before_s: int) -> None:
+        now_s = int(time.time())
+        stamp_s = max(now_s, before_s + 1)
+        os.utime(fd, (stamp_s, stamp_s))
+        if stamp_s > now_s:
+            self._mark(stamp_s)
+
+    def _mark(self, stamp_s: int) -> None:
+        """Remember on the daemon's lock file, a minute ahead, that stamps run ahead of the clock:
+        a kill between a write and its stamp sets the map's own mtime back."""
+        if stamp_s > self._marked_s:
+            self._marked_s = stamp_s + 60
+            with suppress(OSError):
+                os.utime(daemon_lock(self.path), (self._marked_s, self._marked_s))
+
+    def high_water_s(self) -> int:
+        """Return the mark, as long as this process has not put one itself."""
+        if self._marked_s:
+            return 0
+        try:
+            return int(os.stat(daemon_lock(self.path)).st_mtime)
+        except FileNotFoundError:
+            return 0
+
+    def unlink_new(self, beside: Path) -> None:
+        """Remove an unfinished file; ``__db.`` is before its name while libdb makes it."""
+        beside.unlink(missing_ok=True)
+        beside.with_name(f"__db.{beside.name}").unlink(missing_ok=True)
+
+    def swap(self, beside: Path, before_s: int) -> None:
+        """Rename ``beside`` to the path, newer than the old file's ``before_s``. The caller holds
+        the old file's lock, and moves its mtime, so that those who have it open notice."""
+        stamp_s = max(int(time.time()), before_s + 1)
+        os.utime(beside, (stamp_s, stamp_s))
+        identity = _identity(os.stat(beside))
+        note_map(self.path, identity)
+        os.rename(beside, self.path)
+        if self._known is not None:
+            self._known = identity
+        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _identity(status: os.stat_result) -> str:
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+@contextmanager
+def plainly(path: Path) -> Iterator[None]:
+    """Turn what the system says of the map at ``path`` into what an operator can use."""
+    try:
+        yield
+    except OSError as error:
+        raise explained(error, path) from error
+
+
+def explained(error: OSError, path: Path) -> RelayError:
+    """Return the error to raise for an OSError met on the map at ``path``."""
+    if not isinstance(error, FileNotFoundError):
+        return translate(error, f"{path}", "look at the file, its directory and the disk")
+    if path.parent.is_dir():
+        return NoInputError(
+            f"{path}: there is no such map (the daemon makes it: systemctl start poprelayd)"
+        )
+    return NoInputError(
+        f"{path.parent}: there is no such directory (make it, mode 0755, owned by the daemon's "
+        "user: systemd-tmpfiles --create poprelayd.conf)"
+    )
