@@ -6,24 +6,20 @@ Starts a journald, a Dovecot, a sendmail and the daemon in a room of their own, 
 answer, a line a step. Exit status 1 when an answer is not the expected one.
 """
 
-import os
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from lab import room
 from lab.dovecot import USERS, Dovecot
 from lab.journald import Journald
+from lab.poprelayd import NotReady, Poprelayd
 from lab.sendmail import Reply, Sendmail
 from lab.wait import wait_for
 
-TOP = Path(__file__).resolve().parent.parent
-JOURNALRELAY = ["/usr/bin/python3", "-m", "journalrelay"]
 WINDOW_S = 5
 SENDER, RECIPIENT = "anna@mail.example.test", "friend@elsewhere.example"
 DENIED = "Relaying denied. Check your mail first."
@@ -48,86 +44,59 @@ class Client(NamedTuple):
 class Stage:
     """The parts in play: sendmail and the daemon with its map."""
 
-    def __init__(self, sendmail: Sendmail, config: Path, database: Path, state: Path) -> None:
-        self.sendmail, self.database = sendmail, database
-        self._command = [*JOURNALRELAY, "-c", str(config)]
-        self._options = ["--map", str(database)]
-        self._state = ["--state", str(state)]
+    def __init__(self, sendmail: Sendmail, daemon: Poprelayd) -> None:
+        self.sendmail, self.daemon = sendmail, daemon
 
     def rcpt(self, client: Client) -> Reply:
         """Return sendmail's answer to a recipient elsewhere, asked from the client's address."""
         return self.sendmail.rcpt(client.address, SENDER, RECIPIENT)
 
     def expiry(self, client: Client) -> int | None:
-        """Return the end of the client's grant as it stands in the map; None when it is not."""
-        dump = ["makemap", "-u", "hash", str(self.database.with_suffix(""))]
+        """Return the end of the client's grant as sendmail's own tool dumps it from the map; None
+        when it is not there."""
+        dump = ["makemap", "-u", "hash", str(self.daemon.map.with_suffix(""))]
         done = subprocess.run(dump, capture_output=True, text=True, check=False)
         found = dict(line.split("\t", 1) for line in done.stdout.splitlines())
         return int(found[client.key]) if client.key in found else None
 
     def written(self) -> tuple[int, int]:
         """Return the map file's inode and time of change: another pair after every commit."""
-        status = self.database.stat()
+        status = self.daemon.map.stat()
         return status.st_ino, status.st_ctime_ns
 
     def expire(self) -> str:
         """Run `journalrelay expire`, as its timer does; return what it says."""
-        command = [*self._command, "expire", *self._options]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=TOP)
+        done = self.daemon.run("expire")
         if done.returncode:
-            raise Unexpected("journalrelay expire", "exit status 0", _said(done))
-        return (done.stdout + done.stderr).strip()
-
-    @contextmanager
-    def daemon(self, log: Path) -> Iterator[None]:
-        """Run the daemon from its READY=1 on; what it says goes to LOG."""
-        notify_path = log.with_name("notify")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, log.open("wb") as output:
-            notify.bind(str(notify_path))
-            daemon = subprocess.Popen(
-                [*self._command, "run", *self._options, *self._state],
-                env=os.environ | {"NOTIFY_SOCKET": str(notify_path)},
-                stdout=output,
-                stderr=output,
-                cwd=TOP,
-            )
-            try:
-                _await_ready(notify, daemon, log)
-                yield
-            finally:
-                daemon.terminate()
-                daemon.wait(10)
+            raise Unexpected("journalrelay expire", "exit status 0", done.stderr.strip())
+        return done.stdout.strip()
 
 
 def main() -> int:
     """Play both rounds; return the exit status."""
     began = time.monotonic()
     place = room.scratch("demo-")
-    log = place / "daemon.log"
+    daemon = Poprelayd(place, config=f'[relay]\nwindow = "{WINDOW_S}s"\n')
     try:
         with ExitStack() as parts:
-            play(parts, place, log)
-    except (Unexpected, TimeoutError, room.RoomError) as error:
+            play(parts, daemon)
+    except (Unexpected, NotReady, TimeoutError, room.RoomError) as error:
         print(f"demo: {error}", file=sys.stderr)
-        if log.exists():
-            print(f"the daemon said:\n{log.read_text()}", file=sys.stderr)
+        if daemon.log.exists():
+            print(f"the daemon said:\n{daemon.log.read_text()}", file=sys.stderr)
         return 1
     print(f"done in {time.monotonic() - began:.0f} s; everything started here is gone")
     return 0
 
 
-def play(parts: ExitStack, place: Path, log: Path) -> None:
-    """Start the parts in PLACE and show a round by POP3 and one by IMAP, TLS and IPv6."""
+def play(parts: ExitStack, daemon: Poprelayd) -> None:
+    """Start the parts and show a round by POP3 and one by IMAP, TLS and IPv6."""
     parts.enter_context(Journald())
     dovecot = parts.enter_context(Dovecot())
-    state, config = place / "poprelayd", place / "poprelay.conf"
-    state.mkdir()
-    database = state / "popip.db"
-    config.write_text(f'[relay]\nwindow = "{WINDOW_S}s"\n')
-    popip = database.with_suffix("")
+    popip = daemon.map.with_suffix("")
     sendmail = parts.enter_context(Sendmail(room.scratch("sendmail-"), popip=popip))
-    stage = Stage(sendmail, config, database, state)
-    parts.enter_context(stage.daemon(log))
+    parts.enter_context(daemon)
+    stage = Stage(sendmail, daemon)
     print(versions(dovecot, sendmail))
     four, six = "198.51.100.7", "2001:db8:1:2::7"
     show(stage, Client(four, "POP3", four, lambda: dovecot.pop3_login(four)))
@@ -195,23 +164,6 @@ def versions(dovecot: Dovecot, sendmail: Sendmail) -> str:
         f"journald {systemd.split()[1]}, Dovecot {dovecot.version}, "
         f"sendmail {greeting.split()[3].split('/')[0].rstrip(';')}; a window of {WINDOW_S} s"
     )
-
-
-def _await_ready(notify: socket.socket, daemon: "subprocess.Popen[bytes]", log: Path) -> None:
-    notify.settimeout(0.1)
-    deadline = time.monotonic() + 10
-    while daemon.poll() is None and time.monotonic() < deadline:
-        try:
-            if b"READY=1" in notify.recv(4096).split(b"\n"):
-                return
-        except TimeoutError:
-            continue
-    ended = "still starting" if daemon.poll() is None else f"ended with {daemon.poll()}"
-    raise Unexpected("the daemon", "READY=1 within 10 s", ended)
-
-
-def _said(done: "subprocess.CompletedProcess[str]") -> str:
-    return f"exit status {done.returncode}: {done.stderr.strip()}"
 
 
 if __name__ == "__main__":
