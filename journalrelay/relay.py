@@ -91,16 +91,13 @@ class Relay:
             self._go_behind(place, now_us, notes)
         return notes
 
-    def resume(self, now_us: int, notes: list[str]) -> bool:
-        """Go to the kept place, for a walk that is not the daemon's and leaves the map's past as
-        it is; tell whether the place may be saved after it."""
+    def resume(self, now_us: int, notes: list[str]) -> None:
+        """Go to the kept place, for a walk that is not the daemon's."""
+        self._popmap.adopt()
         place = self.kept_place(notes)
         self._go_behind(place, now_us, notes)
-        if place is None:
-            return True
-        if place.boot == clock.boot_id():  # that it was set back is for the daemon to see
+        if place and place.boot == clock.boot_id():  # that it was set back is for the daemon to see
             self._clock_us = max(self._clock_us, place.clock_us)
-        return place.map == self._popmap.known()
 
     def settle_map(self, now_us: int, notes: list[str]) -> bool:
         """Make the map anew if it is missing or damaged; tell whether that was done."""
@@ -182,8 +179,10 @@ class Relay:
     def _go_behind(self, place: Place | None, now_us: int, notes: list[str]) -> None:
         """Go behind the kept place, or to the last window when that cannot be."""
         look_back_us = now_us - self._rules.look_back_us
+        if place and place.map != self._popmap.known():
+            place = None  # what was read up to there is in another map
         by_hand = self.recall(now_us, place.time_us if place else 0)
-        if place and place.time_us >= look_back_us and place.map == self._popmap.known():
+        if place and place.time_us >= look_back_us:
             try:
                 if self._source.seek_cursor(place.cursor, inclusive=False):
                     return

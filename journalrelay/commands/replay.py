@@ -44,11 +44,11 @@ def replay(site: Site, request: Request) -> int:
             print(_as_json(record, login, verdict))
 
     relay, notes = Relay(parts, witness), list[str]()
-    may_save = _begin(relay, parts.source, request, notes)
+    _begin(relay, parts.source, request, notes)
     for note in notes:
         print(f"journalrelay: {note}", file=sys.stderr)
     records = _walk(relay, parts.source, request)
-    if may_save:
+    if request.from_saved and not request.dry_run:
         with no_daemon(site.map_path) as alone:
             if alone:
                 relay.save()
@@ -60,30 +60,30 @@ def replay(site: Site, request: Request) -> int:
     return os.EX_OK
 
 
-def _begin(relay: Relay, source: Source, request: Request, notes: list[str]) -> bool:
-    """Make the map believable and go to where the walk begins; what was amiss is in ``notes``.
-
-    Tell whether the place that is reached may be saved.
-    """
+def _begin(relay: Relay, source: Source, request: Request, notes: list[str]) -> None:
+    """Make the map believable and go to where the walk begins; what was amiss is in ``notes``."""
     now_us = clock.now_us()
+    if request.cursor is not None and not _seek(source, request.cursor):
+        notes.append("the cursor's entry is gone, or is none that is read; the next one is first")
     if not request.dry_run:
         relay.settle_map(now_us, notes)
     if request.from_saved:
-        return relay.resume(now_us, notes) and not request.dry_run
+        relay.resume(now_us, notes)
+        return
     relay.recall(now_us)
-    if request.since_us is not None:
-        source.seek_time(request.since_us)
-        return False
+    if request.cursor is not None:
+        _seek(source, request.cursor)
+    else:
+        source.seek_time(request.since_us or 0)
+
+
+def _seek(source: Source, cursor: str) -> bool:
     try:
-        if not source.seek_cursor(str(request.cursor), inclusive=True):
-            notes.append(
-                "the cursor's entry is gone, or is none that is read; the next one is first"
-            )
+        return source.seek_cursor(cursor, inclusive=True)
     except ValueError:
         raise UsageError(
-            f"--cursor: {request.cursor!r} is no cursor (journalctl --show-cursor prints one)"
+            f"--cursor: {cursor!r} is no cursor (journalctl --show-cursor prints one)"
         ) from None
-    return False
 
 
 def _walk(relay: Relay, source: Source, request: Request) -> int:
