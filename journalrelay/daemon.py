@@ -10,29 +10,24 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from journalrelay import clock
-from journalrelay.changes import Committed
 from journalrelay.errors import RelayError, TryAgainError
-from journalrelay.event import Login, Record
-from journalrelay.grant import parse_key, spell
-from journalrelay.ledger import GRANTED_ID, REVOKED_ID
 from journalrelay.locks import daemon_pid, take_daemon_lock
-from journalrelay.log import INFO, NOTICE, WARNING, open_log
+from journalrelay.log import open_log
 from journalrelay.mapfile import plainly
 from journalrelay.notify import Notifier
 from journalrelay.owner import as_owner
-from journalrelay.policy import Verdict
 from journalrelay.relay import Relay
 from journalrelay.report import Report
 from journalrelay.site import Site
 from journalrelay.sources.source import Source
+from journalrelay.teller import Teller
 
 TURN_MS = 10
 _SECOND_S, _MINUTE_S = 1.0, 60.0
 _MORE_TO_START_S = 60
-_TOLD_AT_MOST = 1000
 _ENDING = {signal.SIGTERM, signal.SIGINT}
 
 
@@ -47,11 +42,8 @@ class Daemon:
         self._lock: int | None = None
         self._site: Site
         self._source: Source
-        self._granted: dict[bytes, Login] = {}
-        self._told: set[tuple[bytes, str]] = set()
         self._due_s = self._count_due_s = self._recount_s = 0.0
         self._counted: int | None = None
-        self._trouble: str | None = None
         self._poll = select.poll()
         self._polled = -1
 
@@ -60,7 +52,7 @@ class Daemon:
         with _signals(self._asked) as woken:
             self._take(self._load())
             self._catch_up()
-            self._ready = True
+            self._ready = self._teller.speaking = True
             self._notifier.ready()
             while not self._asked & _ENDING:
                 if signal.SIGHUP in self._asked:
@@ -70,46 +62,40 @@ class Daemon:
             self._notifier.stopping()
             self._finish()
             self._relay.save()
-            self._log(NOTICE, f"stopped; {self._report.line()}")
+            self._teller.say(f"stopped; {self._teller.report.line()}")
 
     def _finish(self) -> None:
         """Read until nothing is left after a commit, for a second at most: what comes later waits
         for the next start."""
         until_s = time.monotonic() + _SECOND_S
         before = -1
-        while self._report.records != before and time.monotonic() < until_s:
-            before = self._report.records
+        while self._teller.report.records != before and time.monotonic() < until_s:
+            before = self._teller.report.records
             self._turn()
 
     def _take(self, site: Site) -> None:
         """Become the daemon of ``site``; when that fails, what was before stays."""
         same = self._lock is not None and site.map_path == self._site.map_path
-        lock = self._lock if same else _take_lock(site)
-        report = Report(
-            since_us=clock.now_us(),
-            map_path=str(site.map_path),
-            source=site.where().name,
-            daemons=[daemon.name for daemon in site.config.daemons],
-        )
-        try:
-            parts = site.parts()
-            parts.popmap.sweep()
-            relay = Relay(parts, self._witness(report), self._progress)
-            notes = relay.start(clock.now_us())
-        except RelayError:
+        teller = Teller(open_log(site.journal()), _report(site), speaking=self._ready)
+        with ExitStack() as undo:
+            lock = self._lock if same else _take_lock(site)
             if lock is not None and not same:
-                os.close(lock)
-            raise
+                undo.callback(os.close, lock)
+            parts = site.parts()
+            undo.callback(parts.source.close)
+            parts.popmap.sweep()
+            relay = Relay(parts, teller.witness, self._progress)
+            notes = relay.start(clock.now_us())
+            undo.pop_all()
         if self._lock is not None:
             self._source.close()
             if not same:
                 os.close(self._lock)
-        self._site, self._lock, self._report, self._relay = site, lock, report, relay
+        self._site, self._lock, self._teller, self._relay = site, lock, teller, relay
         self._source, self._popmap = parts.source, parts.popmap
-        self._log = open_log(site.journal())
         self._counted = None
         for note in notes:
-            self._fault(note)
+            teller.fault(note)
 
     def _catch_up(self) -> None:
         """Read to the end of what there is, and say in one line what came of it."""
@@ -117,10 +103,9 @@ class Daemon:
             pass
         self._relay.save()
         self._look_after(behind=False)
-        names = ", ".join(self._report.daemons)
-        self._log(
-            NOTICE, f"keeping {self._site.map_path} by logins at {names}; {self._report.line()}"
-        )
+        report = self._teller.report
+        names = ", ".join(report.daemons)
+        self._teller.say(f"keeping {report.map_path} by logins at {names}; {report.line()}")
 
     def _reload(self) -> None:
         """Read the configuration again; a wrong one changes nothing and is said."""
@@ -131,15 +116,15 @@ class Daemon:
             self._take(self._load())
             self._catch_up()
         except RelayError as error:
-            self._fault(f"reload: {error}; the earlier configuration stays")
+            self._teller.fault(f"reload: {error}; the earlier configuration stays")
         self._notifier.ready()
 
     def _turn(self) -> bool:
         """Do one batch and what is due; tell whether the source holds more already."""
         self._source.refresh()
         step = self._relay.step(clock.now_us())
-        self._report.records += step.records
-        self._tell(step.committed)
+        self._teller.report.records += step.records
+        self._teller.committed(step.committed)
         now_s = time.monotonic()
         if now_s >= self._due_s:
             self._due_s = now_s + _SECOND_S
@@ -164,16 +149,16 @@ class Daemon:
         """Once a second: mend the map if need be, keep the place, report."""
         why = self._relay.mend(clock.now_us())
         if why:
-            self._fault(f"{why}; the map was made anew from the journal")
+            self._teller.fault(f"{why}; the map was made anew from the journal")
         self._relay.save()
-        self._tell_trouble(self._source.trouble())
+        self._teller.trouble(self._source.trouble())
         self._count()
-        place = self._source.place()
+        place, report = self._source.place(), self._teller.report
         if place:
-            self._report.cursor, self._report.read_to_us = place
-            self._report.lag_s = (clock.now_us() - place[1]) / 1e6 if behind else 0.0
-        self._notifier.status(self._report.line())
-        self._report.write(self._site.status_file)
+            report.cursor, report.read_to_us = place
+            report.lag_s = (clock.now_us() - place[1]) / 1e6 if behind else 0.0
+        self._notifier.status(report.line())
+        report.write(self._site.status_file)
 
     def _count(self) -> None:
         """Count what is granted when the map has changed, and once a minute since grants end;
@@ -183,71 +168,18 @@ class Daemon:
         if began_s < due_s:
             return
         with suppress(RelayError):  # a map that is being replaced; the next look mends it
-            self._report.granted_now = self._popmap.count(clock.now_us() // 1_000_000)
+            self._teller.report.granted_now = self._popmap.count(clock.now_us() // 1_000_000)
         self._counted, self._recount_s = stamp, began_s + _MINUTE_S
         self._count_due_s = began_s + 100 * (time.monotonic() - began_s)
 
-    def _witness(self, report: Report) -> Callable[[Record, Login, Verdict], None]:
-        def witness(record: Record, login: Login, verdict: Verdict) -> None:
-            report.witness(login, verdict)
-            if self._ready and verdict.word == "granted":
-                self._granted[verdict.key] = login
-            elif self._ready and verdict.word == "refused":
-                self._tell_refusal(login, verdict)
 
-        return witness
-
-    def _tell(self, committed: Committed) -> None:
-        """Log what a batch changed, once it is in the map; a renewal is no event."""
-        for key in committed.opened if self._ready else ():
-            login = self._granted.get(key)
-            if login:
-                address = spell(parse_key(key))
-                self._log(
-                    INFO,
-                    f"granted {address}: {login.service} login of {_quote(login.user)} "
-                    f"at {login.daemon}",
-                    MESSAGE_ID=GRANTED_ID,
-                    RELAY_ADDRESS=address,
-                    RELAY_USER=_quote(login.user),
-                    RELAY_DAEMON=login.daemon,
-                )
-        for key in committed.closed if self._ready else ():
-            address = spell(parse_key(key))
-            self._log(INFO, f"revoked {address}", MESSAGE_ID=REVOKED_ID, RELAY_ADDRESS=address)
-        self._granted.clear()
-
-    def _tell_refusal(self, login: Login, verdict: Verdict) -> None:
-        """Log a refusal, once for each address and reason."""
-        if len(self._told) >= _TOLD_AT_MOST:
-            self._told.clear()
-        if (verdict.key, verdict.reason) in self._told:
-            return
-        self._told.add((verdict.key, verdict.reason))
-        self._log(
-            NOTICE,
-            f"refused {login.address}: {verdict.reason} ({login.service} login of "
-            f"{_quote(login.user)} at {login.daemon})",
-        )
-
-    def _tell_trouble(self, trouble: str | None) -> None:
-        """Log that the source cannot be read once, and once when it can be again."""
-        if trouble == self._trouble:
-            return
-        self._trouble = trouble
-        if trouble:
-            self._fault(trouble)
-        else:
-            self._log(NOTICE, "the journal is read again")
-
-    def _fault(self, text: str) -> None:
-        self._report.last_fault = text
-        self._log(WARNING, text)
-
-
-def _quote(user: bytes) -> str:
-    """Return a user's name, which is the client's text, so that it can do no harm in a log."""
-    return repr(user.decode("utf-8", "backslashreplace"))
+def _report(site: Site) -> Report:
+    return Report(
+        since_us=clock.now_us(),
+        map_path=str(site.map_path),
+        source=site.where().name,
+        daemons=[daemon.name for daemon in site.config.daemons],
+    )
 
 
 def _take_lock(site: Site) -> int:

@@ -16,7 +16,7 @@ LAYERS = (
     {"popmap"},
     {"patterns.dovecot", "log", "report"},
     {"patterns"},
-    {"config", "sources.source"},
+    {"config", "sources.source", "teller"},
     {"relay", "sources.journal"},
     {"site"},
     {"daemon", "commands", "commands.address"},
