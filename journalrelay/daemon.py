@@ -45,7 +45,7 @@ class Daemon:
         self._due_s = self._count_due_s = self._recount_s = 0.0
         self._counted: int | None = None
         self._poll = select.poll()
-        self._polled = -1
+        self._polled: int | None = -1
 
     def run(self) -> None:
         """Do the road's work until SIGTERM or SIGINT; every login logged by then is in the map."""
@@ -136,8 +136,9 @@ class Daemon:
         if self._polled != self._source.fileno():  # the reader was opened anew
             self._polled = self._source.fileno()
             self._poll = select.poll()
-            self._poll.register(self._polled, select.POLLIN)
             self._poll.register(woken, select.POLLIN)
+            if self._polled is not None:
+                self._poll.register(self._polled, select.POLLIN)
         if any(fd == woken.fileno() for fd, _ in self._poll.poll(TURN_MS)):
             woken.recv(64)
 

@@ -1,5 +1,6 @@
 """The journal as a source: what systemd-python's private calls must do, places, errors."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_the_private_calls_do_what_is_needed_of_them(place: Path) -> None:
         assert record.logged_at_us() == BASE_US
         assert record.clock_ahead_us() == 0
         assert record.cursor().startswith("s=")
-    assert made.fileno() >= 0
+    assert made.fileno() is not None
     assert made.last_time_us() == BASE_US
 
 
@@ -128,6 +129,36 @@ def test_a_zeroed_tail_reads_up_to_it(place: Path) -> None:
     found = messages(damaged)
     assert 0 < len(found) < 400
     assert found == [b"192.0.2.%d" % n for n in range(len(found))]
+
+
+class Failing:
+    """A reader that fails a few times where libsystemd would on a file damaged under it."""
+
+    def __init__(self, reader: object, failures: int) -> None:
+        self._reader = reader
+        self.failures = failures
+
+    def _next(self) -> bool:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(errno.EBADMSG, "Bad message")
+        return bool(self._reader._next())  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._reader, name)
+
+
+def test_after_an_error_the_reader_is_opened_anew_and_nothing_is_skipped(place: Path) -> None:
+    made = source(recorded(place))
+    made.seek_time(0)
+    assert messages(made, 2) == [b"192.0.2.0", b"192.0.2.1"]
+    made._reader = Failing(made._reader, 1)  # type: ignore[assignment]
+    assert messages(made) == []
+    assert "Bad message" in str(made.trouble())
+    assert made.fileno() is None
+    found = wait_for(lambda: follow(made), "the entries behind the error")
+    assert found == [b"192.0.2.2", b"192.0.2.3", b"192.0.2.4"]
+    assert made.trouble() is None
 
 
 def follow(made: JournalSource) -> list[bytes]:

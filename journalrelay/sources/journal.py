@@ -123,9 +123,9 @@ class JournalSource:
         """Return the name of its saved place."""
         return self._where.name
 
-    def fileno(self) -> int:
+    def fileno(self) -> int | None:
         """Return the reader's inotify descriptor; it changes when the reader was reopened."""
-        return self._reader.fileno()
+        return None if self._trouble else self._reader.fileno()
 
     def refresh(self) -> None:
         """Let the reader see rotation and vacuuming; after an error, open it anew."""
@@ -228,9 +228,10 @@ class JournalSource:
 
     def _reopen(self) -> None:
         """Open the reader again at the last place; what was read behind it is read twice."""
+        former = self._reader
         try:
-            self.close()
             self._open()
+            former.close()
             self._trouble = None
             if self._place is None:
                 self.seek_time(self._from_us)

@@ -16,8 +16,9 @@ class Source(Protocol):
     def name(self) -> str:
         """What its saved place is called in the state directory; the same for the same files."""
 
-    def fileno(self) -> int:
-        """Return a descriptor for poll(2) that becomes readable when records may have come."""
+    def fileno(self) -> int | None:
+        """Return a descriptor for poll(2) that becomes readable when records may have come; None
+        while there is trouble."""
 
     def refresh(self) -> None:
         """Take notice of new, rotated and deleted files; call it on every turn."""
