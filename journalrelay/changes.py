@@ -11,6 +11,7 @@ class Changes:
 
     everything: bool = False
     removed: set[bytes] = field(default_factory=set)
+    within: set[bytes] = field(default_factory=set)
     granted: dict[bytes, int] = field(default_factory=dict)
 
     def remove(self, keys: tuple[bytes, ...]) -> None:
@@ -19,10 +20,16 @@ class Changes:
             self.removed.add(key)
             self.granted.pop(key, None)
 
+    def remove_within(self, start: bytes) -> None:
+        """Withdraw every key that begins with ``start``."""
+        self.within.add(start)
+        self.granted = {k: v for k, v in self.granted.items() if not k.startswith(start)}
+
     def remove_all(self) -> None:
         """Withdraw all that the map and this batch hold."""
         self.everything = True
         self.removed.clear()
+        self.within.clear()
         self.granted.clear()
 
     def grant(self, key: bytes, expiry_s: int) -> None:
@@ -30,8 +37,12 @@ class Changes:
         if expiry_s > self.granted.get(key, 0):
             self.granted[key] = expiry_s
 
+    def withdraws(self, key: bytes) -> bool:
+        """Tell whether ``key`` goes, whatever may come for it after that."""
+        return self.everything or key in self.removed or key.startswith(tuple(self.within))
+
     def __bool__(self) -> bool:
-        return bool(self.everything or self.removed or self.granted)
+        return bool(self.everything or self.removed or self.within or self.granted)
 
 
 class Committed(NamedTuple):
@@ -46,7 +57,7 @@ def apply(
     old: Mapping[bytes, int], changes: Changes, now_s: int
 ) -> tuple[dict[bytes, int], Committed]:
     """Return what ``changes`` make of the map's content, and what that means."""
-    kept = {} if changes.everything else {k: v for k, v in old.items() if k not in changes.removed}
+    kept = {key: expiry for key, expiry in old.items() if not changes.withdraws(key)}
     closed = [key for key in old if key not in kept]
     opened = [key for key in changes.granted if kept.get(key, 0) <= now_s]
     for key, expiry in changes.granted.items():

@@ -41,9 +41,16 @@ def _span(value: Any) -> int:
 
 
 def _path(value: Any) -> Path:
-    if not isinstance(value, str) or not value.startswith("/") or "\0" in value or value == "/":
+    if not isinstance(value, str) or not value.startswith("/") or not value.isprintable():
         raise ValueError(f"{value!r} is not an absolute path (try '/var/lib/poprelayd/popip.db')")
     return Path(os.path.abspath(value))
+
+
+def _map_path(value: Any) -> Path:
+    path = _path(value)
+    if not path.name:
+        raise ValueError(f"{value!r} is a directory (try '/var/lib/poprelayd/popip.db')")
+    return path
 
 
 def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -103,7 +110,7 @@ KEYS = (
     Key("source.kind", "auto", _choice("journal", "auto"), "where logins are read"),
     Key("source.directory", "", _optional(_path), "a journal directory instead of this host's"),
     Key("source.namespace", "", _optional(namespace), "a journal namespace instead of the default"),
-    Key("map.path", "/var/lib/poprelayd/popip.db", _path, "sendmail's map"),
+    Key("map.path", "/var/lib/poprelayd/popip.db", _map_path, "sendmail's map"),
     Key("map.type", "hash", _choice("hash", "btree"), "its Berkeley DB type: hash or btree"),
 )
 _TABLES = {key.name.partition(".")[0] for key in KEYS} | {

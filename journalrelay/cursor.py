@@ -3,7 +3,7 @@
 One JSON file a source in the state directory: ``{"format": 1, "cursor", "time_us", "boot",
 "clock_us", "map"}``, replaced atomically. ``clock_us`` is the wall clock minus the monotonic one of
 boot ``boot`` when it was saved: a clock that was stepped back since shows in it. ``map`` is the
-file (device and inode) that held what was read up to there: another one may lack it.
+file (its identity, as mapfile has it) that held what was read up to there: another one may lack it.
 """
 
 import json

@@ -150,7 +150,7 @@ class Daemon:
         """Once a second: mend the map if need be, keep the place, report."""
         why = self._relay.mend(clock.now_us())
         if why:
-            self._teller.fault(f"{why}; the map was made anew from the journal")
+            self._teller.fault(why)
         self._relay.save()
         self._teller.trouble(self._source.trouble())
         self._count()

@@ -45,12 +45,12 @@ def read(record: Record, map_path: Path) -> HandGrant | Revocation | None:
     address = (record.field("RELAY_ADDRESS") or b"").decode("ascii", "replace")
     try:
         if kind == REVOKE_ID.encode():
-            network = None if address == _EVERYTHING else ipaddress.ip_network(address)
+            network = None if address == _EVERYTHING else _network(address)
             return Revocation(network, record.logged_at_us(), record.clock_ahead_us())
         if kind == GRANT_ID.encode():
             expiry_s = int(record.field("RELAY_EXPIRY") or b"")
             return HandGrant(
-                ipaddress.ip_network(address),
+                _network(address),
                 expiry_s,
                 record.logged_at_us(),
                 record.clock_ahead_us(),
@@ -58,6 +58,14 @@ def read(record: Record, map_path: Path) -> HandGrant | Revocation | None:
     except ValueError:
         pass
     return None
+
+
+def _network(text: str) -> Network:
+    """Return the address or IPv6 /64 that an entry names; ValueError for anything else."""
+    network = ipaddress.ip_network(text)
+    if network.prefixlen not in (network.max_prefixlen, 64):
+        raise ValueError(f"{text!r} is no address")
+    return network
 
 
 def _trusted(map_path: Path) -> dict[str, str]:

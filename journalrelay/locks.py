@@ -85,7 +85,7 @@ def note_map(path: Path, identity: str) -> None:
         fd = open_plain(daemon_lock(path), os.O_WRONLY)
         try:
             before = os.fstat(fd)
-            os.pwrite(fd, b"%-47s\n" % identity.encode(), 16)
+            os.pwrite(fd, b"%-95s\n" % identity.encode(), 16)
             os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
         finally:
             os.close(fd)
@@ -94,7 +94,7 @@ def note_map(path: Path, identity: str) -> None:
 def noted_map(path: Path) -> str | None:
     """Return the identity of the last map that one of our own processes put at ``path``."""
     try:
-        return read_plain(daemon_lock(path))[16:64].decode("ascii").strip() or None
+        return read_plain(daemon_lock(path))[16:112].decode("ascii").strip() or None
     except (OSError, ValueError):
         return None
 

@@ -38,11 +38,16 @@ class MapFile:
         self._marked_s = 0
 
     def identity(self) -> str | None:
-        """Return device and inode of the file at the path, None when there is none."""
+        """Return what tells the file at the path from any other, None when there is none."""
         try:
-            return _identity(os.stat(self.path, follow_symlinks=False))
-        except OSError:
+            with self.owner():
+                fd = open_plain(self.path, os.O_RDONLY)
+        except (OSError, RelayError):
             return None
+        try:
+            return _identity(fd)
+        finally:
+            os.close(fd)
 
     def adopt(self) -> None:
         """Know the file that stands at the path; from now on a commit to another one fails."""
@@ -62,7 +67,7 @@ class MapFile:
 
     def check_known(self, fd: int) -> None:
         """Raise MapReplacedError unless ``fd`` is the file that was adopted, if one was."""
-        if self._known and _identity(os.fstat(fd)) != self._known and self.is_foreign():
+        if self._known and _identity(fd) != self._known and self.is_foreign():
             raise MapReplacedError(f"{self.path} was removed or replaced")
 
     def stamp(self) -> int | None:
@@ -105,7 +110,7 @@ class MapFile:
                 fd = open_plain(self.path, os.O_RDWR if writing else os.O_RDONLY)
                 try:
                     acquire(fd, operation, self.path, self._wait_s)
-                    if _identity(os.fstat(fd)) == self.identity():
+                    if os.path.samestat(os.fstat(fd), os.lstat(self.path)):
                         yield fd
                         return
                 finally:
@@ -159,7 +164,11 @@ class MapFile:
         the old file's lock, and moves its mtime, so that those who have it open notice."""
         stamp_s = max(int(time.time()), before_s + 1)
         os.utime(beside, (stamp_s, stamp_s))
-        identity = _identity(os.stat(beside))
+        fd = os.open(beside, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            identity = _identity(fd)
+        finally:
+            os.close(fd)
         note_map(self.path, identity)
         os.rename(beside, self.path)
         if self._known is not None:
@@ -171,8 +180,11 @@ class MapFile:
             os.close(directory)
 
 
-def _identity(status: os.stat_result) -> str:
-    return f"{status.st_dev}:{status.st_ino}"
+def _identity(fd: int) -> str:
+    """Return device, inode, and the file id that Berkeley DB gives each file it makes (DBMETA.uid,
+    src/dbinc/db_page.h): file systems use an inode number again at once."""
+    status = os.fstat(fd)
+    return f"{status.st_dev}:{status.st_ino}:{os.pread(fd, 20, 52).hex()}"
 
 
 @contextmanager

@@ -75,7 +75,10 @@ def _meta(fd: int) -> _Meta:
         raise _Fault("its first page is not of a version or kind that sendmail reads")
     if pagesize not in (512 << n for n in range(8)) or free > last:
         raise _Fault("its first page is damaged")
-    if os.fstat(fd).st_size < (last + 1) * pagesize:
+    size = os.fstat(fd).st_size
+    if size % pagesize:
+        raise _Fault("it does not end with a page")
+    if size < (last + 1) * pagesize:
         raise _Fault(f"it is cut short: page {last} is missing")
     return _Meta(magic, pagesize, last, free, head)
 

@@ -144,9 +144,9 @@ def decide_by_hand(
     grant: HandGrant, revocations: Revocations, now_us: int, rules: Rules
 ) -> Verdict:
     """Return what a hand grant is worth at ``now_us``; none outlives ``relay.max_grant``."""
-    address = grant.network.network_address
-    key = login_key(address, rules.ipv6_prefix)
-    refusal = never_granted(address, rules.ipv6_prefix, rules.never) or _mistimed(
+    address, length = grant.network.network_address, grant.network.prefixlen
+    key = map_key(grant.network)
+    refusal = never_granted(address, length, rules.never) or _mistimed(
         grant, revocations.last(address), now_us, rules
     )
     if refusal:

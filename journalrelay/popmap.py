@@ -82,14 +82,21 @@ class PopMap(MapFile):
             damage = pages.fault(fd) or self._wrong_kind(fd)
             if damage:
                 return damage
-            with _database(fd, self.kind, db.DB_RDONLY) as handle:
-                self._at_most = 0
-                for key, value in _items(handle):
-                    self._at_most += 1
-                    if not _KEY.fullmatch(key) or not _VALUE.fullmatch(value):
-                        return f"it holds {key!r} → {value!r}, no address and expiry"
-                    if int(value) > furthest_s:
-                        return f"{key!r} would not expire before {int(value)}"
+            try:
+                with _database(fd, self.kind, db.DB_RDONLY) as handle:
+                    return self._strange(handle, furthest_s)
+            except db.DBError as error:
+                return f"Berkeley DB: {error.args[-1]}"
+
+    def _strange(self, handle: "db.DB", furthest_s: int) -> str | None:
+        """Return what the map holds that we never write, or None."""
+        self._at_most = 0
+        for key, value in _items(handle):
+            self._at_most += 1
+            if not _KEY.fullmatch(key) or not _VALUE.fullmatch(value):
+                return f"it holds {key!r} → {value!r}, no address and expiry"
+            if int(value) > furthest_s:
+                return f"{key!r} would not expire before {int(value)}"
         return None
 
     def read(self) -> dict[bytes, int]:
@@ -260,7 +267,10 @@ def _expiry(value: bytes) -> int:
 
 def _change(handle: "db.DB", changes: Changes, now_s: int) -> Committed:
     """Do to an open database what :func:`journalrelay.changes.apply` does to a mapping."""
-    closed = [key for key in changes.removed if _delete(handle, key)]
+    gone = set(changes.removed)
+    if changes.within:
+        gone |= {key for key, _ in _items(handle) if changes.withdraws(key)}
+    closed = [key for key in gone if _delete(handle, key)]
     opened = []
     for key, expiry in changes.granted.items():
         value = handle.get(key)

@@ -17,6 +17,7 @@ from journalrelay.changes import Changes, Committed
 from journalrelay.cursor import CursorFile, Place
 from journalrelay.errors import DataError, NoInputError
 from journalrelay.event import Event, HandGrant, Login, Record, Revocation
+from journalrelay.grant import Network, map_key
 from journalrelay.mapfile import MapReplacedError
 from journalrelay.patterns import Daemon
 from journalrelay.policy import Revocations, Rules, Verdict, decide, decide_by_hand, revoked_keys
@@ -24,6 +25,7 @@ from journalrelay.popmap import PopMap
 from journalrelay.sources.source import Source
 
 BATCH = 10_000
+_ANEW = "the map is made anew from the journal"
 
 Witness = Callable[[Record, Login, Verdict], None]
 
@@ -156,12 +158,12 @@ class Relay:
         """Return why the map must be made anew, None when it can be believed."""
         path = self._popmap.path
         if self._popmap.identity() is None:
-            return f"{path}: there was no map; it is made from the journal"
+            return f"{path}: there was no map; {_ANEW}"
         fault = self._popmap.fault((now_us + self._rules.furthest_us) // 1_000_000)
         if not fault:
             return None
         aside = self._popmap.put_aside()
-        return f"{path}: {fault}; it is kept as {aside} and made anew from the journal"
+        return f"{path}: {fault}; it is kept as {aside}; {_ANEW}"
 
     def _settle_clock(self, place: Place | None, now_us: int, notes: list[str]) -> bool:
         """Make the map anew when the clock was set back since ``place`` was kept, which leaves
@@ -172,7 +174,7 @@ class Relay:
         stepped = same_boot and place.clock_us - clock.offset_us() > self._rules.skew_us
         if not stepped and place.time_us <= now_us + self._rules.skew_us:
             return False
-        notes.append("the clock was set back; the map was made anew from the journal")
+        notes.append(f"the clock was set back; {_ANEW}")
         self.rebuild(now_us)
         return True
 
@@ -218,10 +220,10 @@ class Relay:
         a clock that was set back, a map that somebody removed or replaced."""
         why, self._mended = self._mended, None
         if self._clock_us - clock.offset_us() > self._rules.skew_us:
-            why = "the clock was set back"
+            why = f"the clock was set back; {_ANEW}"
             self.rebuild(now_us)
         elif self._popmap.is_foreign():
-            why = f"{self._popmap.path} was removed or replaced"
+            why = f"{self._popmap.path} was removed or replaced; {_ANEW}"
             self.rebuild(now_us)
         return why
 
@@ -249,7 +251,7 @@ class Relay:
         try:
             return self._popmap.commit(changes, now_us // 1_000_000)
         except (MapReplacedError, NoInputError, DataError) as error:
-            self._mended = self._fault(now_us) or str(error)
+            self._mended = self._fault(now_us) or f"{error}; {_ANEW}"
             self.rebuild(now_us)
             return Committed([], [])
 
@@ -299,10 +301,17 @@ class Relay:
         news = self._revocations.record(event, self._rules.ipv6_prefix, now_us)
         if not (removing or news):
             return
-        if event.network is None:
-            changes.remove_all()
-        else:
-            changes.remove(revoked_keys(event.network))
+        withdraw(event.network, changes)
+
+
+def withdraw(network: Network | None, changes: Changes) -> None:
+    """Take out of the map what a revocation of ``network``, or of all when None, means."""
+    if network is None:
+        changes.remove_all()
+        return
+    changes.remove(revoked_keys(network))
+    if network.prefixlen == 64:
+        changes.remove_within(map_key(network) + b":")
 
 
 def _note(verdict: Verdict, changes: Changes) -> None:

@@ -439,3 +439,38 @@ def test_a_replay_into_another_map_does_not_move_this_ones_place(
     assert done.returncode == 0
     daemon.start()
     assert set(daemon.granted()) == {"192.0.2.7", "192.0.2.8"}
+
+
+def test_revoking_a_64_takes_an_address_that_was_not_seen_yet(
+    daemon: Poprelayd, sender: Sender
+) -> None:
+    daemon.process.send_signal(signal.SIGSTOP)
+    sender.send(login_line("2001:db8:1:2::9", service="imap"))
+    assert daemon.run("revoke", "2001:db8:1:2::/64").returncode == 0
+    daemon.process.send_signal(signal.SIGCONT)
+    sender.send(login_line("192.0.2.7"))
+    await_granted(daemon, "192.0.2.7")
+    assert set(daemon.granted()) == {"192.0.2.7"}
+
+
+def test_a_map_with_something_behind_its_end_is_made_anew_while_running(
+    daemon: Poprelayd, sender: Sender
+) -> None:
+    sender.send(login_line("192.0.2.7"))
+    await_granted(daemon, "192.0.2.7")
+    with daemon.map.open("ab") as file:
+        file.write(b"x")
+    sender.send(login_line("192.0.2.8"))
+    wait_for(lambda: (daemon.place / "popip.db.damaged").exists(), "the damaged map put aside")
+    await_granted(daemon, "192.0.2.7", "192.0.2.8")
+    assert daemon.process.poll() is None
+
+
+def test_a_removed_map_in_whose_place_grant_made_one_is_noticed(
+    daemon: Poprelayd, sender: Sender
+) -> None:
+    sender.send(login_line("192.0.2.7"))
+    await_granted(daemon, "192.0.2.7")
+    daemon.map.unlink()
+    assert daemon.run("grant", "192.0.2.50").returncode == 0
+    await_granted(daemon, "192.0.2.7", "192.0.2.50")

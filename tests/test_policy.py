@@ -172,6 +172,11 @@ def test_a_hand_grant_holds_until_its_expiry_but_not_beyond_the_longest() -> Non
     assert expiry(by_hand(9_999_999_999, age_s=3600)) == 1_795_400_000 - 3600 + 7 * 86400
 
 
+def test_a_hand_grant_of_a_64_stays_one_whatever_logins_are_granted_now() -> None:
+    event = HandGrant(ipaddress.ip_network("2001:db8:1:2::/64"), 1_795_403_600, NOW_US)
+    assert decide_by_hand(event, Revocations(), NOW_US, RULES).key == b"ipv6:2001:db8:1:2"
+
+
 def test_a_hand_grant_ends_with_its_revocation() -> None:
     gone = revocations("192.0.2.7", 10)
     verdict = decide_by_hand(by_hand(1_795_403_600, age_s=11), gone, NOW_US, RULES)

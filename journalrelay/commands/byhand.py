@@ -15,7 +15,8 @@ from journalrelay.commands.address import revoked_network, typed_network
 from journalrelay.errors import NoInputError, PermissionRelayError, UnavailableError, UsageError
 from journalrelay.grant import Network, map_key, spell
 from journalrelay.ledger import Journal
-from journalrelay.policy import never_granted, revoked_keys
+from journalrelay.policy import never_granted
+from journalrelay.relay import withdraw
 from journalrelay.site import Site
 from journalrelay.timespan import format_span
 
@@ -25,6 +26,8 @@ def grant(site: Site, texts: Sequence[str], span_us: int | None) -> int:
     _need_root("grant")
     rules = site.config.rules
     span_us = min(rules.window_us, rules.max_grant_us) if span_us is None else span_us
+    if span_us < 1_000_000:
+        raise UsageError("--for: a grant lasts a second at least")
     if span_us > rules.max_grant_us:
         raise UsageError(f"--for: longer than relay.max_grant, {format_span(rules.max_grant_us)}")
     networks = [typed_network(text, rules.ipv6_prefix) for text in texts]
@@ -52,26 +55,25 @@ def grant(site: Site, texts: Sequence[str], span_us: int | None) -> int:
 def revoke(site: Site, texts: Sequence[str], *, everything: bool) -> int:
     """Withdraw what addresses, or all, were granted; later logins grant again."""
     _need_root("revoke")
-    networks = [revoked_network(text) for text in texts]
-    changes = Changes()
+    prefix = site.config.rules.ipv6_prefix
+    networks: list[Network | None] = [revoked_network(text, prefix) for text in texts]
     if everything:
-        changes.remove_all()
+        networks = [None]
+    changes = Changes()
     for network in networks:
-        changes.remove(revoked_keys(network))
-        if network.prefixlen == 64:
-            changes.remove(_within(site, network))
+        withdraw(network, changes)
     try:
         journal = _ledger_of(site)
-        for entry in [None] if everything else networks:
+        for network in networks:
             if journal:
-                ledger.log_revocation(journal, entry, site.map_path)
+                ledger.log_revocation(journal, network, site.map_path)
     except UnavailableError as error:
         closed = _withdraw(site, changes)
         raise UnavailableError(
             f"{error}; {closed} taken out of the map, but not for good: revoke again"
         ) from error
     closed = _withdraw(site, changes)
-    what = "all grants" if everything else ", ".join(map(spell, networks))
+    what = ", ".join(spell(network) if network else "all grants" for network in networks)
     print(f"{what} revoked ({closed} in the map)")
     return os.EX_OK
 
@@ -88,15 +90,6 @@ def expire(site: Site, *, dry_run: bool) -> int:
         if count:
             print(f"{count} expired, removed")
     return os.EX_OK
-
-
-def _within(site: Site, network: Network) -> tuple[bytes, ...]:
-    """Return the map's keys of single addresses in a /64."""
-    start = map_key(network) + b":"
-    try:
-        return tuple(key for key in site.popmap().read() if key.startswith(start))
-    except NoInputError:
-        return ()
 
 
 def _withdraw(site: Site, changes: Changes) -> int:
