@@ -1,5 +1,6 @@
 # make demo      the road, shown on real parts
 # make test      every check and every test
+# make deb       the Debian package, in build/
 # make install   to /usr/local, or to PREFIX=/usr; DESTDIR=… for a package
 
 PREFIX = /usr/local
@@ -14,7 +15,7 @@ units = $(wildcard units/*.service units/*.timer)
 # sendmail's configuration looks for features in this place only
 features = /usr/share/sendmail/cf/feature
 
-.PHONY: all setup demo test lint pytest install clean
+.PHONY: all setup demo test lint pytest deb install clean
 
 all: test
 
@@ -30,10 +31,13 @@ test: lint pytest
 lint: setup
 	.venv/bin/ruff check $(CHECKED)
 	.venv/bin/ruff format --check $(CHECKED)
-	.venv/bin/mypy --strict --explicit-package-bases $(CHECKED)
+	.venv/bin/mypy --strict $(CHECKED)
 
 pytest: setup
 	$(PYTHON) $(ROOM) .venv/bin/python -m pytest
+
+deb:
+	@tools/deb
 
 # $(call program,DIRECTORY,NAME,FUNCTION): a program that calls a function of journalrelay.cli
 define program
