@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from journalrelay.ledger import Journal
 
-ERROR, WARNING, NOTICE, INFO, DEBUG = 3, 4, 5, 6, 7
+WARNING, NOTICE, INFO = 4, 5, 6  # syslog(3)
 
 Log = Callable[..., None]
 

@@ -237,16 +237,6 @@ class Relay:
             self._kept.save(place)
             self._saved = place.cursor, place.map
 
-    def _believed(self, now_us: int) -> dict[bytes, int] | None:
-        """Return what the map grants, None when it is not there or cannot be believed."""
-        try:
-            if self._popmap.fault((now_us + self._rules.furthest_us) // 1_000_000):
-                return None
-            content = self._popmap.read()
-        except NoInputError:
-            return None
-        return {key: expiry for key, expiry in content.items() if expiry * 1_000_000 > now_us}
-
     def _commit(self, changes: Changes, now_us: int) -> Committed:
         try:
             return self._popmap.commit(changes, now_us // 1_000_000)
