@@ -68,7 +68,9 @@ class Revocations:
         One that a clock ahead stamped counts from when it was made, and one from the future as
         made now: it must not be lost, and must not lock a client out until that time comes.
         """
-        at = min(revocation.logged_at_us - max(0, revocation.clock_ahead_us), now_us)
+        # in whole seconds: measured again, the same distance differs by microseconds
+        ahead_us = max(0, revocation.clock_ahead_us) // 1_000_000 * 1_000_000
+        at = min(revocation.logged_at_us - ahead_us, now_us)
         if revocation.network is None:
             known, self.everything_us = self.everything_us, max(self.everything_us, at)
             return at > known

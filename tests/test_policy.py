@@ -146,6 +146,14 @@ def test_a_revocation_that_a_clock_ahead_stamped_counts_from_when_it_was_made() 
     assert words(login(age_s=9), made)[0] == "granted"
 
 
+def test_the_same_revocation_measured_again_is_no_news() -> None:
+    made = Revocations()
+    first = Revocation(None, NOW_US - 10 * SECOND, clock_ahead_us=7)
+    assert made.record(first, 128, NOW_US)
+    assert not made.record(replace(first, clock_ahead_us=2), 128, NOW_US)
+    assert not made.record(replace(first, clock_ahead_us=-3), 128, NOW_US)
+
+
 def test_a_64_that_holds_the_server_is_refused() -> None:
     rules = replace(RULES, ipv6_prefix=64)
     inside = login("2001:db8::50", server=ipaddress.ip_address("2001:db8::1"))
