@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from journalrelay.changes import Changes
-from journalrelay.errors import NoInputError
+from journalrelay.errors import DataError, NoInputError
 from journalrelay.grant import fold, map_key, parse_address, parse_key, spell
 from journalrelay.locks import take_daemon_lock
 from journalrelay.popmap import PopMap
@@ -41,7 +41,7 @@ def await_granted(daemon: Poprelayd, *addresses: str) -> None:
     keys = tuple(key(text) for text in addresses)
 
     def all_in() -> bool:
-        with suppress(NoInputError):  # removed, and not yet made anew
+        with suppress(NoInputError, DataError):  # removed or damaged, and not yet made anew
             return len(popmap.look_up(keys)) == len(keys)
         return False
 
