@@ -1,6 +1,7 @@
 # make demo      the road, shown on real parts
 # make test      every check and every test
 # make deb       the Debian package, in build/
+# make system-test   a day of that package on booted Debian 12 and 13
 # make install   to /usr/local, or to PREFIX=/usr; DESTDIR=… for a package
 
 PREFIX = /usr/local
@@ -15,7 +16,7 @@ units = $(wildcard units/*.service units/*.timer)
 # sendmail's configuration looks for features in this place only
 features = /usr/share/sendmail/cf/feature
 
-.PHONY: all setup demo test lint pytest deb install clean
+.PHONY: all setup demo test lint pytest deb system-test install clean
 
 all: test
 
@@ -38,6 +39,10 @@ pytest: setup
 
 deb:
 	@tools/deb
+
+system-test:
+	@tools/setup --system
+	@$(PYTHON) -m lab.systemtest $(RELEASES)
 
 # $(call program,DIRECTORY,NAME,FUNCTION): a program that calls a function of journalrelay.cli
 define program

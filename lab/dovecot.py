@@ -1,10 +1,8 @@
 """A real Dovecot of the room's own, POP3 and IMAP, that logs with its true identity."""
 
-import imaplib
 import poplib
 import shutil
 import socket
-import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from lab import cgroup, room
+from lab.client import TIMEOUT_S, Connect, Imap, Pop3, from_address, over_tls
 from lab.wait import wait_for
 
 DOVECOT = "/usr/sbin/dovecot"
@@ -20,7 +19,6 @@ UNIT = "system.slice/dovecot.service"
 PORTS = {"pop3": 10110, "pop3s": 10995, "imap": 10143, "imaps": 10993}
 USERS = ("anna@example.org", "bert@example.org")
 PASSWORD = "lab"
-TIMEOUT_S = 20.0
 
 COMMON = """
 base_dir = {top}/run
@@ -91,28 +89,6 @@ userdb static {{
 """
 
 
-class _Pop3(poplib.POP3):
-    """POP3 from a chosen source address, over TLS when given a context."""
-
-    def __init__(self, host: str, port: int, source: str, context: ssl.SSLContext | None) -> None:
-        self._source, self._context = source, context
-        super().__init__(host, port, timeout=TIMEOUT_S)
-
-    def _create_socket(self, timeout: float) -> socket.socket:
-        return _connect(self.host, self.port, self._source, self._context)
-
-
-class _Imap(imaplib.IMAP4):
-    """IMAP from a chosen source address, over TLS when given a context."""
-
-    def __init__(self, host: str, port: int, source: str, context: ssl.SSLContext | None) -> None:
-        self._source, self._context = source, context
-        super().__init__(host, port, timeout=TIMEOUT_S)
-
-    def _create_socket(self, timeout: float | None) -> socket.socket:
-        return _connect(self.host, self.port, self._source, self._context)
-
-
 class Dovecot:
     """Dovecot on high ports of 192.0.2.1 and 2001:db8::1, with USERS whose password is PASSWORD.
 
@@ -165,8 +141,7 @@ class Dovecot:
 
     def imap_login(self, client: str, user: str = USERS[0], *, tls: bool = False) -> float:
         """Log in by IMAP from CLIENT and log out; return when OK came (monotonic, s)."""
-        host = _server_for(client)
-        connection = _Imap(host, PORTS["imaps" if tls else "imap"], client, _context(tls))
+        connection = Imap(_connect("imap", client, tls))
         try:
             connection.login(f'"{user}"', PASSWORD)
             return time.monotonic()
@@ -178,8 +153,7 @@ class Dovecot:
         self, client: str, user: str = USERS[0], *, password: str = PASSWORD, tls: bool = False
     ) -> Iterator[poplib.POP3]:
         """Hold a POP3 session open; raise poplib.error_proto when the login is refused."""
-        host = _server_for(client)
-        connection = _Pop3(host, PORTS["pop3s" if tls else "pop3"], client, _context(tls))
+        connection = Pop3(_connect("pop3", client, tls))
         try:
             connection.user(user)
             connection.pass_(password)
@@ -219,25 +193,11 @@ def _make_certificate(top: Path) -> None:
     subprocess.run([*command.split(), *files], check=True, capture_output=True)
 
 
-def _context(tls: bool) -> ssl.SSLContext | None:
-    """Return a context that encrypts and asks for no proof, when TLS is wanted."""
-    if not tls:
-        return None
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _connect(
-    host: str, port: int, source: str, context: ssl.SSLContext | None
-) -> socket.socket | ssl.SSLSocket:
-    plain = socket.create_connection((host, port), TIMEOUT_S, (source, 0))
-    return context.wrap_socket(plain) if context else plain
-
-
-def _server_for(client: str) -> str:
-    return room.SERVER6 if ":" in client else room.SERVER
+def _connect(protocol: str, client: str, tls: bool) -> Connect:
+    """Return a function that connects from CLIENT to the port of PROTOCOL, with or without TLS."""
+    host = room.SERVER6 if ":" in client else room.SERVER
+    plain = from_address(host, PORTS[f"{protocol}s" if tls else protocol], client)
+    return over_tls(plain) if tls else plain
 
 
 def _accepts(host: str, port: int) -> bool:

@@ -23,7 +23,7 @@ def leave_chroot() -> None:
     journald would record `/some/chroot/usr/lib/dovecot/log` as a sender's `_EXE`.
     """
     root, here = os.open("/", os.O_PATH), os.open(".", os.O_PATH)
-    _join("/proc/self/ns/mnt", CLONE_NEWNS)  # also takes root to the namespace's own, setns(2)
+    join("/proc/self/ns/mnt", CLONE_NEWNS)  # also takes root to the namespace's own, setns(2)
     if not os.path.samestat(os.stat("/"), os.fstat(root)):
         os.fchdir(root)
         path = os.getcwd()
@@ -54,7 +54,7 @@ def new_network() -> None:
         signal.pause()
     os.read(ready, 1)
     try:
-        _join(f"/proc/{child}/ns/net", CLONE_NEWNET)
+        join(f"/proc/{child}/ns/net", CLONE_NEWNET)
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -67,7 +67,7 @@ def _capable(capability: int) -> bool:
     return bool(int(status[status.index("CapEff:") + 1], 16) >> capability & 1)
 
 
-def _join(path: str, kind: int) -> None:
+def join(path: str, kind: int) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         _call("setns", handle, kind)

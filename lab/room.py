@@ -209,14 +209,15 @@ def _etc_files() -> dict[str, str]:
     return {
         "hostname": f"{HOSTNAME}\n",
         "mailname": f"{HOSTNAME}\n",
-        "hosts": _hosts(),
+        "hosts": hosts(),
         "machine-id": f"{uuid.uuid4().hex}\n",
         "nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files\n",
         "resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
     }
 
 
-def _hosts() -> str:
+def hosts() -> str:
+    """Return /etc/hosts with the names of the server and of every client."""
     lines = ["127.0.0.1 localhost", "::1 localhost"]
     lines += [f"{address} {HOSTNAME} mail" for address in (SERVER, SERVER6)]
     for address, name in NAMED.items():

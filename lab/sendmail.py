@@ -22,6 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from lab.client import Connect, Smtp, from_address
+
 PROGRAM = "/usr/sbin/sendmail"
 CF = Path("/usr/share/sendmail/cf")
 FEATURES = Path(__file__).resolve().parent.parent / "sendmail" / "feature"
@@ -77,10 +79,9 @@ class Reply(NamedTuple):
 class Session:
     """One SMTP connection from one client address; `greeting` is the server's first reply."""
 
-    def __init__(self, client: str, server: str, port: int) -> None:
-        self.smtp = smtplib.SMTP(timeout=PATIENCE_S, local_hostname="client.example.test")
-        self.smtp.source_address = (client, 0)
-        self.greeting = _reply(self.smtp.connect(server, port))
+    def __init__(self, connect: Connect) -> None:
+        self.smtp = Smtp(connect)
+        self.greeting = _reply(self.smtp.connect())
 
     def rcpt(self, sender: str, recipient: str) -> Reply:
         """Return the reply to RCPT in a new transaction, or the earlier one that refused."""
@@ -235,7 +236,7 @@ class Sendmail:
     def session(self, client: str) -> Iterator[Session]:
         """Hold an SMTP connection that comes from the address CLIENT."""
         same = [address for address in self.addresses if (":" in address) == (":" in client)]
-        session = Session(client, same[0], self.port)
+        session = Session(from_address(same[0], self.port, client))
         try:
             yield session
         finally:
@@ -267,7 +268,7 @@ class Sendmail:
         limit = time.monotonic() + PATIENCE_S
         while True:
             try:
-                Session(address, address, self.port).close()
+                Session(from_address(address, self.port, address)).close()
                 return
             except OSError as error:
                 assert self._daemon is not None
