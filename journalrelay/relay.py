@@ -18,8 +18,9 @@ from journalrelay.cursor import CursorFile, Place
 from journalrelay.errors import DataError, NoInputError
 from journalrelay.event import Event, HandGrant, Login, Record, Revocation
 from journalrelay.grant import Network, map_key
+from journalrelay.logins import Logins
 from journalrelay.mapfile import MapReplacedError
-from journalrelay.patterns import Daemon
+from journalrelay.patterns import Daemon, identity
 from journalrelay.policy import Revocations, Rules, Verdict, decide, decide_by_hand, revoked_keys
 from journalrelay.popmap import PopMap
 from journalrelay.sources.source import Source
@@ -63,7 +64,7 @@ class Relay:
         heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
         self._source = parts.source
-        self._daemons = parts.daemons
+        self._logins = Logins(parts.daemons)
         self._rules = parts.rules
         self._popmap = parts.popmap
         self._kept = parts.kept
@@ -276,11 +277,7 @@ class Relay:
         return count
 
     def _interpret(self, record: Record) -> Event | None:
-        for daemon in self._daemons:
-            login = daemon.read(record)
-            if login is not None:
-                return login
-        return ledger.read(record, self._popmap.path)
+        return self._logins.read(record) or ledger.read(record, self._popmap.path)
 
     def _do_by_hand(
         self, event: HandGrant | Revocation, changes: Changes, now_us: int, removing: bool
@@ -310,8 +307,10 @@ def _note(verdict: Verdict, changes: Changes) -> None:
 
 
 def matches(daemons: Iterable[Daemon]) -> list[list[bytes]]:
-    """Return what the journal's index is asked for: the daemons' identities."""
-    return [
-        [f"{name}={value}".encode() for name, values in daemon.identity.items() for value in values]
+    """Return what the journal's index is asked for: the identities of all that is read."""
+    groups = [
+        identity.matches(daemon.identity_of(pattern))
         for daemon in daemons
+        for pattern in daemon.patterns
     ]
+    return [group for at, group in enumerate(groups) if group not in groups[:at]]
