@@ -1,8 +1,12 @@
 """The registry: one file a daemon, one line here."""
 
+from journalrelay.patterns.courier import COURIER
+from journalrelay.patterns.dispatch import Dispatch
 from journalrelay.patterns.dovecot import DOVECOT
-from journalrelay.patterns.pattern import TRUSTED_FIELDS, Daemon, Pattern
+from journalrelay.patterns.identity import TRUSTED_FIELDS
+from journalrelay.patterns.pattern import Daemon, Pattern, Told
+from journalrelay.patterns.popa3d import POPA3D
 
-REGISTRY: tuple[Daemon, ...] = (DOVECOT,)
+REGISTRY: tuple[Daemon, ...] = (DOVECOT, COURIER, POPA3D)
 
-__all__ = ["REGISTRY", "TRUSTED_FIELDS", "Daemon", "Pattern"]
+__all__ = ["REGISTRY", "TRUSTED_FIELDS", "Daemon", "Dispatch", "Pattern", "Told"]

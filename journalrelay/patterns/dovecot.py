@@ -53,6 +53,7 @@ DOVECOT = Daemon(
             },
         ),
     ),
+    programs=("/usr/sbin/dovecot", "/usr/local/sbin/dovecot"),
     traps=(
         "imap-login: Disconnected: Aborted login by logging out (auth failed, 1 attempts in 2 "
         "secs): user=<x>, method=PLAIN, rip=203.0.113.66, lip=192.0.2.1, session=<abc>",

@@ -2,25 +2,41 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, NamedTuple
 
-from journalrelay.event import Login, Record
-from journalrelay.grant import parse_address
+from journalrelay.event import Record
+from journalrelay.grant import Address, parse_address
+from journalrelay.patterns.identity import Fields, Identity, fields_of, fitting
 
-TRUSTED_FIELDS = ("_SYSTEMD_UNIT", "_EXE", "_UID", "_TRANSPORT", "SYSLOG_IDENTIFIER")
+LONGEST = 450  # bytes; what is longer may have been cut, and what follows a cut is the client's
+SERVICES = ("pop2", "pop3", "imap")
+
+Tells = Literal["login", "connect", "logout"]
+
+_BROKEN = re.compile(rb"[\r\n\0]")
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """One wording of a login, matched against the whole MESSAGE, never against a part of it.
+    """One wording of a line, matched against the whole MESSAGE, never against a part of it.
 
-    ``regex`` has the groups ``user`` and ``address``, and where the line shows them ``service``
-    and ``server`` (the daemon's own end of the connection). ``samples`` are real lines that it
-    takes, with the address of each.
+    ``tells`` is what the line proves: a login, the connection that a later login of the same
+    process came by, or the end of a session. Groups of ``regex``: ``user``; ``address``, missing
+    where a connect line or the unit's instance tells it; and where shown ``server`` (the daemon's
+    own end), ``service`` and ``session``. ``service`` is the word for what the line does not
+    say, or a mapping from the line's own word (else the SYSLOG_IDENTIFIER) to it; what is not in
+    the mapping is not read. ``identity`` names the fields that are not the daemon's usual ones.
+    ``samples`` are real lines that it takes, each with its address, empty where a connect line
+    tells it.
     """
 
     regex: re.Pattern[bytes]
     samples: Mapping[str, str]
+    tells: Tells = "login"
+    service: str | Mapping[str, str] = ""
+    identity: Identity = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -29,41 +45,83 @@ class Daemon:
 
     ``identity`` names for each of TRUSTED_FIELDS the values that count; an entry that lacks one
     of the fields is not the daemon's. ``traps`` are lines of its own that must never match.
+    ``programs`` are files whose presence says that this host has it. ``forgeable`` says in one
+    sentence how a client that never logged in can have it log a login; it is read only by name.
     """
 
     name: str
-    identity: Mapping[str, tuple[str, ...]]
+    identity: Identity
     patterns: tuple[Pattern, ...]
     traps: tuple[str, ...]
+    programs: tuple[str, ...] = ()
+    forgeable: str = ""
 
-    def owns(self, record: Record) -> bool:
-        """Tell whether every trusted field of the record names this daemon."""
-        return all(
-            (value := record.field(name)) is not None and value.decode("utf-8", "replace") in values
-            for name, values in self.identity.items()
+    @cached_property
+    def lines(self) -> tuple["Line", ...]:
+        """Return its patterns, ready to be held against a record."""
+        return tuple(
+            Line(self, pattern, fields_of(self.identity_of(pattern))) for pattern in self.patterns
         )
 
-    def read(self, record: Record) -> Login | None:
-        """Return the login that the record proves, or None. The text is looked at first: it is
-        cheap, and most records are no logins."""
-        message = record.message
-        for pattern in self.patterns:
-            found = pattern.regex.fullmatch(message)
-            if found and self.owns(record):
-                return self._login(found, record)
+    def identity_of(self, pattern: Pattern) -> Identity:
+        """Return who logs the lines of one of its patterns."""
+        return {**self.identity, **pattern.identity}
+
+
+class Line(NamedTuple):
+    """A pattern of a daemon, with the fields of who logs it."""
+
+    daemon: Daemon
+    pattern: Pattern
+    fields: Fields
+
+
+class Told(NamedTuple):
+    """What one record tells. ``address`` is None where another line tells it."""
+
+    tells: Tells
+    daemon: Daemon
+    service: str
+    user: bytes
+    address: Address | None
+    server: Address | None
+
+
+def sound(message: bytes) -> bool:
+    """Tell whether a text can be believed to be one whole line, as the daemon wrote it."""
+    return len(message) <= LONGEST and _BROKEN.search(message) is None
+
+
+def read(record: Record, line: Line) -> Told | None:
+    """Return what the record tells by this pattern, or None: the text is another, or it was
+    logged by somebody else."""
+    daemon, pattern, fields = line
+    found = pattern.regex.fullmatch(record.message)
+    if found is None or not sound(record.message):
         return None
+    around = fitting(record, fields)
+    if around is None:
+        return None
+    said = found.groupdict()
+    service = _service(record, pattern, said.get("service"))
+    client = said.get("address") or around.get("address")
+    server = said.get("server") or around.get("server")
+    address = parse_address(client) if client else None
+    if service is None or (client and address is None):
+        return None
+    return Told(
+        pattern.tells,
+        daemon,
+        service,
+        said.get("user") or b"",
+        address,
+        parse_address(server) if server else None,
+    )
 
-    def _login(self, found: re.Match[bytes], record: Record) -> Login | None:
-        parts = found.groupdict()
-        address = parse_address(parts["address"])
-        if address is None:
-            return None
-        return Login(
-            address=address,
-            user=parts["user"],
-            service=parts["service"].decode("ascii"),
-            daemon=self.name,
-            logged_at_us=record.logged_at_us(),
-            server=parse_address(parts["server"]) if parts.get("server") else None,
-            clock_ahead_us=record.clock_ahead_us(),
-        )
+
+def _service(record: Record, pattern: Pattern, said: bytes | None) -> str | None:
+    """Return the service that a line is about, None when it is none that counts."""
+    if isinstance(pattern.service, str):
+        return said.decode("ascii", "replace") if said is not None else pattern.service
+    word = said if said is not None else record.field("SYSLOG_IDENTIFIER") or b""
+    return pattern.service.get(word.decode("ascii", "replace"))

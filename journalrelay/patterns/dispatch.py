@@ -1,0 +1,42 @@
+"""One look at a record for all the daemons that are read.
+
+Most records are no logins, and must cost next to nothing however many patterns there are. So all
+texts are one alternation, which misses in one step, and only a hit asks the journal for a field:
+the identifier, which leaves the few patterns of one daemon.
+"""
+
+import re
+from collections.abc import Iterable
+
+from journalrelay.event import Record
+from journalrelay.patterns.identity import listed
+from journalrelay.patterns.pattern import Daemon, Line, Told, read
+
+_NAMED = re.compile(rb"\(\?P<\w+>")
+_READ = ("login", "connect")
+
+
+class Dispatch:
+    """The patterns of ``daemons`` by which logins are recognised."""
+
+    def __init__(self, daemons: Iterable[Daemon]) -> None:
+        self._by_identifier: dict[bytes, list[Line]] = {}
+        texts: dict[bytes, None] = {}
+        for line in (line for daemon in daemons for line in daemon.lines):
+            if line.pattern.tells in _READ:
+                texts[_NAMED.sub(b"(?:", line.pattern.regex.pattern)] = None
+                identity = line.daemon.identity_of(line.pattern)
+                for identifier in listed(identity, "SYSLOG_IDENTIFIER"):
+                    self._by_identifier.setdefault(identifier.encode(), []).append(line)
+        self._any = re.compile(b"|".join(b"(?:%s)" % text for text in texts)).fullmatch
+
+    def read(self, record: Record) -> Told | None:
+        """Return what the record tells, None when it is no line of these daemons."""
+        if self._any(record.message) is None:
+            return None
+        identifier = record.field("SYSLOG_IDENTIFIER") or b""
+        for line in self._by_identifier.get(identifier, ()):
+            told = read(record, line)
+            if told is not None:
+                return told
+        return None
