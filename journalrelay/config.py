@@ -89,7 +89,9 @@ def _network(item: Any) -> Network:
 
 
 def _daemons(value: Any) -> tuple[Daemon, ...]:
-    if value in ("auto", "all"):
+    if value == "auto":
+        return tuple(daemon for daemon in REGISTRY if not daemon.forgeable)
+    if value == "all":
         return REGISTRY
     known = {daemon.name: daemon for daemon in REGISTRY}
     if not isinstance(value, list) or not value:

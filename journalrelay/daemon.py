@@ -20,7 +20,7 @@ from journalrelay.mapfile import plainly
 from journalrelay.notify import Notifier
 from journalrelay.owner import as_owner
 from journalrelay.relay import Relay
-from journalrelay.report import Report
+from journalrelay.report import Report, named
 from journalrelay.site import Site
 from journalrelay.sources.source import Source
 from journalrelay.teller import Teller
@@ -96,6 +96,9 @@ class Daemon:
         self._counted = None
         for note in notes:
             teller.fault(note)
+        for server in site.config.daemons:
+            if server.forgeable:
+                teller.warn(f"{server.name} is read, and can be forged: {server.forgeable}")
 
     def _catch_up(self) -> None:
         """Read to the end of what there is, and say in one line what came of it."""
@@ -104,8 +107,10 @@ class Daemon:
         self._relay.save()
         self._look_after(behind=False)
         report = self._teller.report
-        names = ", ".join(report.daemons)
-        self._teller.say(f"keeping {report.map_path} by logins at {names}; {report.line()}")
+        self._teller.say(
+            f"keeping {report.map_path} by logins; POP and IMAP servers here: "
+            f"{named(report.daemons)}; {report.line()}"
+        )
 
     def _reload(self) -> None:
         """Read the configuration again; a wrong one changes nothing and is said."""
@@ -158,6 +163,7 @@ class Daemon:
         if place:
             report.cursor, report.read_to_us = place
             report.lag_s = (clock.now_us() - place[1]) / 1e6 if behind else 0.0
+        report.daemons = self._site.found()
         self._notifier.status(report.line())
         report.write(self._site.status_file)
 
@@ -179,7 +185,7 @@ def _report(site: Site) -> Report:
         since_us=clock.now_us(),
         map_path=str(site.map_path),
         source=site.where().name,
-        daemons=[daemon.name for daemon in site.config.daemons],
+        daemons=site.found(),
     )
 
 

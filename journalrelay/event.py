@@ -33,8 +33,25 @@ class Record(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Process:
+    """Who logged a record; ``identifier`` is the name that it gave itself, where that matters."""
+
+    boot: bytes
+    unit: bytes
+    pid: bytes
+    identifier: bytes = b""
+
+
+def process_of(record: Record) -> Process | None:
+    """Return the process that logged a record, None when journald did not know it."""
+    boot, unit = record.field("_BOOT_ID"), record.field("_SYSTEMD_UNIT")
+    pid = record.field("_PID")
+    return Process(boot, unit, pid) if boot and unit and pid else None
+
+
+@dataclass(frozen=True, slots=True)
 class Login:
-    """A client proved to a POP or IMAP daemon who it is."""
+    """A client proved to a POP or IMAP daemon who it is; ``doubt`` says why it may not have."""
 
     address: Address
     user: bytes
@@ -43,6 +60,7 @@ class Login:
     logged_at_us: int
     server: Address | None = None
     clock_ahead_us: int = 0
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,26 +1,115 @@
-"""From records to logins, with what must be remembered between the lines of one process."""
+"""From records to logins, with what must be remembered between the lines of one process.
+
+It is in memory only: whoever reads from some place on first shows the records before it, back to
+``look_back_us``, and lets go what they grant.
+"""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from journalrelay.event import Login, Record
-from journalrelay.patterns import Daemon, Dispatch, Told
+from journalrelay import correlate
+from journalrelay.correlate import Connections
+from journalrelay.event import Login, Process, Record, process_of
+from journalrelay.forgery import Predecessors
+from journalrelay.patterns import Daemon, Dispatch, Like, Told
+
+# systemd's SD_MESSAGE_JOURNAL_DROPPED: journald's rate limit has swallowed entries of a unit. It
+# says so right before the next entry of that unit.
+_LOST_ID = "a596d6fe7bfa4994828e72309e95d61e"
+_LOST = b"Suppressed "
+LOST_MATCHES = [f"MESSAGE_ID={_LOST_ID}".encode(), b"_TRANSPORT=driver"]
 
 
 class Logins:
     """Recognise the logins at ``daemons``."""
 
     def __init__(self, daemons: Iterable[Daemon]) -> None:
-        self._dispatch = Dispatch(daemons)
+        self._dispatch = Dispatch(daemons := tuple(daemons))
+        self._watched = _units(daemon for daemon in daemons if daemon.forgeable)
+        self.look_back_us = correlate.LONGEST_US if remembers(daemons) else 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Remember nothing."""
+        self._connections = Connections()
+        self._predecessors = Predecessors()
 
     def read(self, record: Record) -> Login | None:
-        """Return the login that the record proves, or None."""
+        """Return the login that the record proves, or None; remember what it tells."""
         told = self._dispatch.read(record)
-        if told is None or told.tells != "login" or told.address is None:
+        doubt = self._doubt(record, told) if self._watched else ""
+        if told is None:
+            if record.message.startswith(_LOST):
+                self._lose(record)
             return None
-        return _login(record, told)
+        if told.tells == "connect":
+            self._connect(record, told, doubt)
+            return None
+        if told.address is None:
+            told = self._completed(record, told)
+        return _login(record, told, doubt) if told else None
+
+    def _doubt(self, record: Record, told: Told | None) -> str:
+        """Return why a record of a daemon that can be made to lie is not to be believed."""
+        if record.field("_SYSTEMD_UNIT") not in self._watched:
+            return ""
+        process = process_of(record)
+        if process is None:
+            return "its process is not known" if told and told.daemon.forgeable else ""
+        first = told is not None and told.tells == "connect"
+        doubt = self._predecessors.see(process, record, first=first)
+        return doubt if told and told.daemon.forgeable else ""
+
+    def _connect(self, record: Record, told: Told, doubt: str) -> None:
+        process = process_of(record)
+        if process and not doubt:
+            self._connections.note(_speaker(process, record), told, record.logged_at_us())
+
+    def _completed(self, record: Record, told: Told) -> Told | None:
+        """Return a login with the address that its process's connect line has told."""
+        process = process_of(record)
+        if process is None:
+            return None
+        by = self._connections.take(_speaker(process, record), record.logged_at_us())
+        return by and told._replace(address=by.address, server=told.server or by.server)
+
+    def _lose(self, record: Record) -> None:
+        """Take notice of what journald says it has swallowed."""
+        if (
+            record.field("MESSAGE_ID") == _LOST_ID.encode()
+            and record.field("_TRANSPORT") == b"driver"
+        ):
+            unit = record.field("OBJECT_SYSTEMD_UNIT")
+            self._connections.forget(unit)
+            self._predecessors.forget(unit, record.logged_at_us())
 
 
-def _login(record: Record, told: Told) -> Login | None:
+def remembers(daemons: Iterable[Daemon]) -> bool:
+    """Tell whether a line of one of the daemons means something only after others."""
+    return any(
+        daemon.forgeable or any(pattern.tells == "connect" for pattern in daemon.patterns)
+        for daemon in daemons
+    )
+
+
+def _units(daemons: Iterable[Daemon]) -> frozenset[bytes]:
+    units: set[bytes] = set()
+    for daemon in daemons:
+        for pattern in daemon.patterns:
+            values = daemon.identity_of(pattern)["_SYSTEMD_UNIT"]
+            if isinstance(values, Like):
+                raise TypeError(f"{daemon.name}: _SYSTEMD_UNIT: must be listed, it is forgeable")
+            units.update(value.encode() for value in values)
+    return frozenset(units)
+
+
+def _speaker(process: Process, record: Record) -> Process:
+    """Return the process under the name by which it logs: of the daemons that inetd starts, a
+    connect line is for the one that it names."""
+    return replace(process, identifier=record.field("SYSLOG_IDENTIFIER") or b"")
+
+
+def _login(record: Record, told: Told, doubt: str) -> Login | None:
     if told.address is None:
         return None
     return Login(
@@ -31,4 +120,5 @@ def _login(record: Record, told: Told) -> Login | None:
         logged_at_us=record.logged_at_us(),
         server=told.server,
         clock_ahead_us=record.clock_ahead_us(),
+        doubt=doubt,
     )

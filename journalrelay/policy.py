@@ -134,8 +134,10 @@ def never_granted(address: Address, ipv6_prefix: int, never: tuple[Network, ...]
 def decide(login: Login, revocations: Revocations, now_us: int, rules: Rules) -> Verdict:
     """Return what ``login`` is worth at ``now_us``."""
     key = login_key(login.address, rules.ipv6_prefix)
-    refusal = _unwanted(login, rules) or _mistimed(
-        login, revocations.last(login.address), now_us, rules
+    refusal = (
+        login.doubt
+        or _unwanted(login, rules)
+        or _mistimed(login, revocations.last(login.address), now_us, rules)
     )
     if refusal:
         return Verdict("refused", refusal, key, None)

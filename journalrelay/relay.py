@@ -8,17 +8,17 @@ and a login older than its address's last revocation is worth nothing. That is w
 instant costs no more than reading some records again.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from journalrelay import clock, ledger
 from journalrelay.changes import Changes, Committed
 from journalrelay.cursor import CursorFile, Place
-from journalrelay.errors import DataError, NoInputError
+from journalrelay.errors import DataError, NoInputError, TryAgainError
 from journalrelay.event import Event, HandGrant, Login, Record, Revocation
 from journalrelay.grant import Network, map_key
-from journalrelay.logins import Logins
+from journalrelay.logins import LOST_MATCHES, Logins, remembers
 from journalrelay.mapfile import MapReplacedError
 from journalrelay.patterns import Daemon, identity
 from journalrelay.policy import Revocations, Rules, Verdict, decide, decide_by_hand, revoked_keys
@@ -73,6 +73,7 @@ class Relay:
         self._revocations = Revocations()
         self._pending = Changes()
         self._clock_us = clock.offset_us()
+        self._moves: int | None = None
         self._saved: tuple[str, str] | None = None
         self._mended: str | None = None
 
@@ -259,6 +260,8 @@ class Relay:
         What was logged after ``now_us``, while this was reading, is weighed by the time it is.
         """
         self._heartbeat()
+        if self._moves != self._source.moves:
+            self._warm_up()
         began_us, count = clock.monotonic_us(), 0
         for record in self._source.read(limit):
             count += 1
@@ -275,6 +278,23 @@ class Relay:
             else:
                 self._do_by_hand(event, changes, at_us, removing)
         return count
+
+    def _warm_up(self) -> None:
+        """Where reading begins anew, remember what the records before told; they grant nothing.
+
+        What cannot be read again is not known then, and grants nothing either.
+        """
+        self._moves = self._source.moves
+        self._logins.forget()
+        if not self._logins.look_back_us:
+            return
+        try:
+            for count, record in enumerate(self._source.earlier(self._logins.look_back_us)):
+                if count % BATCH == 0:
+                    self._heartbeat()
+                self._logins.read(record)
+        except TryAgainError:
+            self._logins.forget()
 
     def _interpret(self, record: Record) -> Event | None:
         return self._logins.read(record) or ledger.read(record, self._popmap.path)
@@ -306,11 +326,14 @@ def _note(verdict: Verdict, changes: Changes) -> None:
         changes.grant(verdict.key, verdict.expiry_s)
 
 
-def matches(daemons: Iterable[Daemon]) -> list[list[bytes]]:
-    """Return what the journal's index is asked for: the identities of all that is read."""
+def matches(daemons: Sequence[Daemon]) -> list[list[bytes]]:
+    """Return what the journal's index is asked for: the identities of all that is read, and
+    what was lost of it where that matters."""
     groups = [
         identity.matches(daemon.identity_of(pattern))
         for daemon in daemons
         for pattern in daemon.patterns
     ]
+    if remembers(daemons):
+        groups.append(LOST_MATCHES)
     return [group for at, group in enumerate(groups) if group not in groups[:at]]

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +17,10 @@ from journalrelay.policy import Verdict
 
 @dataclass
 class Report:
-    """Counts since the start, and where reading stands. Times are µs since the epoch."""
+    """Counts since the start, and where reading stands. Times are µs since the epoch.
+
+    ``daemons`` are those of the daemons read that this host has.
+    """
 
     since_us: int
     map_path: str
@@ -59,6 +63,11 @@ class Report:
             with open(fd, "w", encoding="ascii") as file:
                 file.write(json.dumps(vars(self)) + "\n")
             beside.replace(path)
+
+
+def named(daemons: Sequence[str]) -> str:
+    """Return the daemons that were found, for people."""
+    return ", ".join(map(str, daemons)) or "none found"
 
 
 def _count(counts: dict[str, int], what: str) -> None:

@@ -1,6 +1,7 @@
 """One installation: its configuration and the files it works on, options of the command line
 included."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,11 @@ class Site:
             popmap=self.popmap(careful=False),
             kept=CursorFile(self.state, source.name),
         )
+
+    def found(self) -> list[str]:
+        """Return which of the daemons that are read this host has, as far as can be seen."""
+        daemons = self.config.daemons
+        return [d.name for d in daemons if any(map(os.path.exists, d.programs))]
 
     @property
     def status_file(self) -> Path:

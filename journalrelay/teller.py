@@ -74,6 +74,10 @@ class Teller:
         """Tell what an operator may want to know."""
         self._log(NOTICE, text)
 
+    def warn(self, text: str) -> None:
+        """Tell what an operator has chosen and should know."""
+        self._log(WARNING, text)
+
     def fault(self, text: str) -> None:
         """Tell what an operator should look at; ``status`` shows the last one."""
         self.report.last_fault = text

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from lab import cgroup, room
+from lab.sender import BECOME
 
 JOURNALD = "/lib/systemd/systemd-journald"
 PYTHON = os.path.realpath("/usr/bin/python3")
@@ -301,6 +302,13 @@ class Sender:
         if self.transport != "journal":
             raise ValueError("fields can be sent with transport='journal' only")
         self._put([b"".join(_native(name, _bytes(value)) for name, value in fields)])
+
+    def become(self, uid: int) -> None:
+        """Give up root for UID, as a server does for the account that has logged in."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(struct.pack("!II", BECOME, uid))
+        self._process.stdin.flush()
+        self._wait_done()
 
     def close(self) -> None:
         """End the process and leave its cgroup."""

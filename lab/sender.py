@@ -3,7 +3,8 @@
     sender.py SOCKET UID
 
 Standard input is batches of datagrams: their number, then each one's length and bytes (lengths are
-32 bits, network order). Standard output gets a dot at the start and after every batch. It stands
+32 bits, network order). The number 2**32 - 1 is followed by a user's id, whom it becomes. Standard
+output gets a dot at the start and after every batch. It stands
 alone, for it runs under the name of another program.
 """
 
@@ -15,6 +16,7 @@ import time
 from typing import BinaryIO
 
 PATIENCE_S = 10.0
+BECOME = 0xFFFFFFFF
 
 
 def become(uid: int) -> None:
@@ -57,6 +59,9 @@ def main(path: str, uid: int) -> None:
         count = read_number(sys.stdin.buffer)
         if count is None:
             return
+        if count == BECOME:
+            become(read_number(sys.stdin.buffer) or 0)
+            continue
         for _ in range(count):
             datagram = sys.stdin.buffer.read(read_number(sys.stdin.buffer) or 0)
             try:

@@ -7,8 +7,10 @@ import pytest
 from journalrelay import config
 from journalrelay.config import KEYS, load
 from journalrelay.errors import ConfigError
+from journalrelay.patterns import REGISTRY
 from journalrelay.timespan import parse_span
 from lab.poprelayd import journalrelay
+from tests.support import config_of
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def test_no_file_means_the_defaults(usual: Path) -> None:
     assert loaded.rules.window_us == 15 * 60 * 1_000_000
     assert str(loaded.map_path) == "/var/lib/poprelayd/popip.db"
     assert (loaded.map_type, loaded.rules.ipv6_prefix, loaded.rules.never) == ("hash", 128, ())
-    assert [daemon.name for daemon in loaded.daemons] == ["dovecot"]
+    assert list(loaded.daemons) == [daemon for daemon in REGISTRY if not daemon.forgeable]
 
 
 def test_drop_ins_follow_in_the_order_of_their_names(usual: Path) -> None:
@@ -128,3 +130,10 @@ def test_defaults_are_valid_and_every_key_has_a_text() -> None:
     for key in KEYS:
         key.read(key.default)
         assert key.text
+
+
+def test_a_forgeable_daemon_is_read_only_by_name_or_in_all(place: Path) -> None:
+    assert "courier" not in [daemon.name for daemon in config_of(place).daemons]
+    for enable in ('"all"', '["courier"]'):
+        loaded = config_of(place, f"[daemons]\nenable = {enable}")
+        assert "courier" in [daemon.name for daemon in loaded.daemons]

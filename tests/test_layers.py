@@ -24,7 +24,9 @@ LAYERS = (
     {"patterns.pattern", "popmap"},
     {"patterns.dispatch", "log", "report"} | DAEMONS,
     {"patterns"},
-    {"config", "sources.source", "teller", "logins"},
+    {"config", "sources.source", "teller", "correlate"},
+    {"forgery"},
+    {"logins"},
     {"relay", "sources.journal"},
     {"site"},
     {"daemon", "commands", "commands.address"},
@@ -65,9 +67,17 @@ def imports() -> dict[str, set[str]]:
 
 IMPORTS = imports()
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
-PURE = {"errors", "timespan", "changes", "grant", "event", "policy", "logins"} | {
-    module for module in RANK if module.startswith("patterns")
-}
+PURE = {
+    "errors",
+    "timespan",
+    "changes",
+    "grant",
+    "event",
+    "policy",
+    "logins",
+    "correlate",
+    "forgery",
+} | {module for module in RANK if module.startswith("patterns")}
 
 
 def inner(imported: str) -> str | None:

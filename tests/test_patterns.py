@@ -186,17 +186,21 @@ def expected(scenario: Path) -> Counter[str]:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_corpus_grants_exactly_what_it_must(scenario: Path, place: Path) -> None:
+    """A line that only looks like a login is not found, or is refused with its reason."""
     file = make_journal(scenario.read_bytes(), place / "x.journal")
+    config = place / "poprelay.conf"
+    config.write_text('[daemons]\nenable = "all"\n')
     files = ["--file", str(file), "--map", str(place / "popip.db"), "--state", str(place)]
-    done = journalrelay("replay", "--all", "--json", "--dry-run", *files)
+    done = journalrelay("-c", str(config), "replay", "--all", "--json", "--dry-run", *files)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert Counter(row["address"] for row in rows) == expected(scenario)
+    doubted = [row for row in rows if "client's" in row["reason"] or "gap" in row["reason"]]
+    assert Counter(row["address"] for row in rows if row not in doubted) == expected(scenario)
     for row in rows:
         own = row["address"] in ("192.0.2.1", "2001:db8::1")
-        assert row["verdict"] == ("refused" if own else "expired")
-        assert row["address"] != LIE
+        assert row["verdict"] == ("refused" if own or row in doubted else "expired")
+        assert row["address"] != LIE or row in doubted
 
 
 def test_corpus_is_there() -> None:
-    assert len(SCENARIOS) == 49
+    assert len(SCENARIOS) == 93

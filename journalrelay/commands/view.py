@@ -69,7 +69,13 @@ def status(site: Site, *, as_json: bool) -> int:
     told = report.read(site.status_file) or {}
     pid = _pid(site, told)
     granted = len(_live(site, clock.now_us() // 1_000_000))
-    facts = {**told, "running": pid is not None, "pid": pid, "granted_now": granted}
+    facts = {
+        "daemons": site.found(),
+        **told,
+        "running": pid is not None,
+        "pid": pid,
+        "granted_now": granted,
+    }
     if as_json:
         print(json.dumps(facts))
     else:
@@ -93,6 +99,7 @@ def _print_status(site: Site, facts: dict[str, Any]) -> None:
     if facts.get("read_to_us"):
         ago = _span(max(0, clock.now_us() - int(facts["read_to_us"])) // 1_000_000)
         print(f"place      last entry {ago} ago, lag {facts['lag_s']:.1f} s ({facts['source']})")
+    print(f"servers    {printable(report.named(facts['daemons']))}")
     for title, name in (("logins", "logins"), ("verdicts", "verdicts"), ("refused", "refused")):
         counts = ", ".join(
             f"{printable(what)}: {count}" for what, count in facts.get(name, {}).items()

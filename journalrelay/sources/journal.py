@@ -111,6 +111,7 @@ class JournalSource:
         self._where = where
         self._matches = [*matches, hand_matches]
         self._hand_matches = hand_matches
+        self.moves = 0
         self._held = False
         self._place: tuple[str, int] | None = None
         self._from_us = 0
@@ -140,11 +141,13 @@ class JournalSource:
 
     def seek_time(self, time_us: int) -> None:
         """Go to the first entry at or after ``time_us``."""
+        self.moves += 1
         self._held, self._place, self._from_us = False, None, max(0, time_us)
         self._reader.seek_realtime(self._from_us)
 
     def seek_cursor(self, cursor: str, *, inclusive: bool) -> bool:
         """Go to a cursor's entry or behind it; see :class:`Source`."""
+        self.moves += 1
         self._held, self._place = False, None
         try:
             self._reader.seek_cursor(cursor)
@@ -177,6 +180,48 @@ class JournalSource:
         else:
             if moved:
                 self._note_place()
+
+    def earlier(self, span_us: int) -> Iterator[JournalRecord]:
+        """Yield the entries before the next one to be read; see :class:`Source`."""
+        reader = open_reader(self._where)
+        try:
+            _add_matches(reader, self._matches)
+            record = JournalRecord(reader)
+            for _ in range(self._go_back(reader, span_us)):
+                if not reader._next():
+                    break
+                record.load()
+                yield record
+        except OSError as error:
+            raise TryAgainError(_unreadable(error)) from error
+        finally:
+            reader.close()
+
+    def _go_back(self, reader: _reader._Reader, span_us: int) -> int:
+        """Go before the entries of :meth:`earlier`, and return how many they are."""
+        count, more = 0, self._go_before_next(reader)
+        since_us = (self._place[1] if self._place else self._from_us) - span_us
+        while more and reader._get_realtime() >= since_us:
+            count, more = count + 1, reader._previous()
+        if not more:
+            reader.seek_head()
+        return count
+
+    def _go_before_next(self, reader: _reader._Reader) -> bool:
+        """Go to the last entry before the next one to be read; False when there is none."""
+        if self._place:  # has been read
+            reader.seek_cursor(self._place[0])
+            return reader._previous()
+        if self._held:
+            cursor = self._reader._get_cursor()
+            reader.seek_cursor(cursor)
+            more = reader._previous()
+            return reader._previous() if more and reader.test_cursor(cursor) else more
+        reader.seek_realtime(self._from_us)
+        more = reader._previous()
+        while more and reader._get_realtime() >= self._from_us:
+            more = reader._previous()
+        return more
 
     def place(self) -> tuple[str, int] | None:
         """Return cursor and time of the last entry read."""

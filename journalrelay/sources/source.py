@@ -39,6 +39,14 @@ class Source(Protocol):
         The record is valid until the next one is asked for.
         """
 
+    @property
+    def moves(self) -> int:
+        """How often reading was put to another place, by a caller or after an error."""
+
+    def earlier(self, span_us: int) -> Iterator[Record]:
+        """Yield, apart from reading, the records before the next one to be read, oldest first, as
+        far as ``span_us`` before it. TryAgainError when one of them cannot be read."""
+
     def place(self) -> tuple[str, int] | None:
         """Return cursor and time (µs) of the last record read, None before the first."""
 
