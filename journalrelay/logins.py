@@ -11,7 +11,8 @@ from journalrelay import correlate
 from journalrelay.correlate import Connections
 from journalrelay.event import Login, Process, Record, process_of
 from journalrelay.forgery import Predecessors
-from journalrelay.patterns import Daemon, Dispatch, Like, Told
+from journalrelay.patterns import Daemon, Dispatch, Told
+from journalrelay.patterns.identity import listed
 
 # systemd's SD_MESSAGE_JOURNAL_DROPPED: journald's rate limit has swallowed entries of a unit. It
 # says so right before the next entry of that unit.
@@ -93,14 +94,12 @@ def remembers(daemons: Iterable[Daemon]) -> bool:
 
 
 def _units(daemons: Iterable[Daemon]) -> frozenset[bytes]:
-    units: set[bytes] = set()
-    for daemon in daemons:
-        for pattern in daemon.patterns:
-            values = daemon.identity_of(pattern)["_SYSTEMD_UNIT"]
-            if isinstance(values, Like):
-                raise TypeError(f"{daemon.name}: _SYSTEMD_UNIT: must be listed, it is forgeable")
-            units.update(value.encode() for value in values)
-    return frozenset(units)
+    return frozenset(
+        unit.encode()
+        for daemon in daemons
+        for pattern in daemon.patterns
+        for unit in listed(daemon.identity_of(pattern), "_SYSTEMD_UNIT")
+    )
 
 
 def _speaker(process: Process, record: Record) -> Process:

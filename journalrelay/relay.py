@@ -327,13 +327,11 @@ def _note(verdict: Verdict, changes: Changes) -> None:
 
 
 def matches(daemons: Sequence[Daemon]) -> list[list[bytes]]:
-    """Return what the journal's index is asked for: the identities of all that is read, and
-    what was lost of it where that matters."""
-    groups = [
-        identity.matches(daemon.identity_of(pattern))
-        for daemon in daemons
-        for pattern in daemon.patterns
-    ]
+    """Return what the journal's index is asked for: what may be a line of one of the
+    daemons, and where that matters what was lost of them."""
+    groups = identity.matches(
+        daemon.identity_of(pattern) for daemon in daemons for pattern in daemon.patterns
+    )
     if remembers(daemons):
         groups.append(LOST_MATCHES)
-    return [group for at, group in enumerate(groups) if group not in groups[:at]]
+    return groups

@@ -17,6 +17,7 @@ from journalrelay.changes import Changes
 from journalrelay.errors import DataError, NoInputError
 from journalrelay.grant import fold, map_key, parse_address, parse_key, spell
 from journalrelay.locks import take_daemon_lock
+from journalrelay.patterns.popa3d import POPA3D
 from journalrelay.popmap import PopMap
 from lab.journald import Journald, Sender, login_line
 from lab.poprelayd import NotReady, Poprelayd, journalrelay
@@ -184,6 +185,32 @@ def test_status_shows_the_daemon(daemon: Poprelayd, sender: Sender) -> None:
     daemon.stop()
     assert daemon.run("status").returncode == 1
     assert "not running" in daemon.run("status").stdout
+
+
+def test_a_forgeable_server_is_said_once_when_it_is_read(journald: Journald, place: Path) -> None:
+    with Poprelayd(place, config='[daemons]\nenable = ["dovecot", "courier"]\n') as daemon:
+        wait_for(lambda: daemon.run("status", "--json").stdout, "the report")
+        said = [line for line in daemon.log.read_text().splitlines() if "forged" in line]
+        assert len(said) == 1
+        assert "courier is read, and can be forged: a client that never logged in" in said[0]
+        daemon.config.write_text("")
+        daemon.reload()
+        assert daemon.log.read_text().count("forged") == 1
+
+
+def test_the_servers_of_this_host_are_found_as_they_come(journald: Journald, place: Path) -> None:
+    program = Path(POPA3D.programs[1])
+    assert not program.exists()
+    with Poprelayd(place, config='[daemons]\nenable = ["popa3d"]\n') as daemon:
+        wait_for(lambda: (place / "status.json").exists(), "the report")
+        assert "servers here: none found" in daemon.log.read_text()
+        assert "servers    none found" in daemon.run("status").stdout
+        program.touch()
+        try:
+            wait_for(lambda: json.loads(daemon.run("status", "--json").stdout)["daemons"], "popa3d")
+            assert "servers    popa3d" in daemon.run("status").stdout
+        finally:
+            program.unlink()
 
 
 def test_grant_and_revoke_beside_the_daemon_hold_through_a_rebuild(

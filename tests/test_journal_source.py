@@ -7,6 +7,7 @@ import pytest
 
 from journalrelay import ledger
 from journalrelay.errors import DataError, NoInputError, UnavailableError
+from journalrelay.logins import Logins
 from journalrelay.patterns import REGISTRY
 from journalrelay.relay import matches
 from journalrelay.sources.journal import JournalSource, Where
@@ -224,12 +225,49 @@ def held_deleted() -> list[str]:
 def test_a_users_file_is_read_too(journald: Journald) -> None:
     """A daemon whose log process runs under a login uid logs to user-UID.journal (trap 8); the
     identity decides, not the file."""
-    made = source(Where())
+    made, logins, found = source(Where()), Logins(REGISTRY), list[str]()
     made.seek_time(now_us() - 900_000_000)
+
+    def read() -> int:
+        made.refresh()
+        records = 0
+        for record in made.read(1000):
+            records += 1
+            login = logins.read(record)
+            found.extend([str(login.address)] if login else [])
+        return records
+
     with Sender(uid=1234) as user, Sender() as sender:
         user.send(login_line("203.0.113.66"))
+        wait_for(read, "the user's line")
         sender.send(login_line("192.0.2.7"))
-        assert wait_for(lambda: follow(made), "the login") == [b"192.0.2.7"]
+        wait_for(read, "the login")
+    assert found == ["192.0.2.7"]
+
+
+def test_what_lies_before_the_next_entry_is_read_apart(place: Path) -> None:
+    made = source(recorded(place))
+
+    def earlier(span_s: int) -> list[bytes]:
+        return [r.message.split(b"rip=")[1].split(b",")[0] for r in made.earlier(span_s * 1000000)]
+
+    made.seek_time(BASE_US + 2_000_000)
+    assert earlier(1) == [b"192.0.2.1"]
+    assert earlier(60) == [b"192.0.2.0", b"192.0.2.1"]
+    moves = made.moves
+    assert messages(made, 1) == [b"192.0.2.2"]
+    place_ = made.place()
+    assert earlier(1) == [b"192.0.2.1", b"192.0.2.2"]
+    assert (made.place(), made.moves) == (place_, moves)
+    assert messages(made) == [b"192.0.2.3", b"192.0.2.4"]
+    assert place_
+    assert made.seek_cursor(place_[0], inclusive=True)
+    assert earlier(60) == [b"192.0.2.0", b"192.0.2.1"]
+    assert made.seek_cursor(place_[0], inclusive=False)
+    assert earlier(60) == [b"192.0.2.0", b"192.0.2.1", b"192.0.2.2"]
+    assert made.moves == moves + 2
+    made.seek_time(0)
+    assert earlier(60) == []
 
 
 def test_a_namespace_is_read_by_its_name(place: Path) -> None:

@@ -13,7 +13,7 @@ from journalrelay.grant import parse_address
 from journalrelay.patterns import REGISTRY, TRUSTED_FIELDS, Daemon, Dispatch, Pattern, Told
 from journalrelay.patterns.dovecot import DOVECOT
 from journalrelay.patterns.identity import Like, example
-from journalrelay.patterns.pattern import LONGEST, SERVICES
+from journalrelay.patterns.pattern import LONGEST, SERVICES, Line
 from journalrelay.patterns.pattern import read as pattern_read
 from lab.journalfile import make_journal
 from lab.poprelayd import journalrelay
@@ -33,9 +33,13 @@ def of(daemon: Daemon, message: str | bytes, pattern: Pattern | None = None) -> 
     return FakeRecord(text, example(daemon.identity_of(pattern or daemon.patterns[0])))
 
 
+def line_of(daemon: Daemon, pattern: Pattern) -> Line:
+    return next(line for line in daemon.lines if line.pattern is pattern)
+
+
 def read(daemon: Daemon, record: FakeRecord) -> Told | None:
     """Return what the daemon's patterns of all kinds say of a record."""
-    told = (pattern_read(record, daemon, pattern) for pattern in daemon.patterns)
+    told = (pattern_read(record, line) for line in daemon.lines)
     return next((found for found in told if found), None)
 
 
@@ -83,7 +87,7 @@ def test_no_users_own_unit_is_a_daemons(daemon: Daemon, pattern: Pattern) -> Non
 
 @pytest.mark.parametrize(("daemon", "pattern", "line"), SAMPLES, ids=called)
 def test_each_sample_is_read(daemon: Daemon, pattern: Pattern, line: str) -> None:
-    told = pattern_read(of(daemon, line, pattern), daemon, pattern)
+    told = pattern_read(of(daemon, line, pattern), line_of(daemon, pattern))
     assert told and told.tells == pattern.tells
     assert (str(told.address) if told.address else "") == pattern.samples[line]
     assert told.tells != "login" or told.user
@@ -115,7 +119,7 @@ def test_no_trap_and_no_part_of_a_sample_is_read(daemon: Daemon, pattern: Patter
         )
     ]
     for line in altered:
-        assert pattern_read(of(daemon, line, pattern), daemon, pattern) is None, line
+        assert pattern_read(of(daemon, line, pattern), line_of(daemon, pattern)) is None, line
     for line in daemon.traps:
         assert read(daemon, of(daemon, line, pattern)) is None, line
 
@@ -168,7 +172,7 @@ def test_a_users_name_never_says_where_he_is(user: str, number: int) -> None:
 @given(message=st.binary(max_size=300))
 def test_any_bytes_are_read_or_not_but_never_an_error(message: bytes) -> None:
     for daemon, pattern in PATTERNS:
-        assert pattern_read(of(daemon, message, pattern), daemon, pattern) is None
+        assert pattern_read(of(daemon, message, pattern), line_of(daemon, pattern)) is None
 
 
 SCENARIOS = sorted(CORPUS.glob("*/*.export"))

@@ -6,7 +6,7 @@ from journalrelay.patterns.cyrus import CYRUS
 from journalrelay.patterns.dispatch import Dispatch
 from journalrelay.patterns.dovecot import DOVECOT
 from journalrelay.patterns.gnu_pop3d import GNU_POP3D
-from journalrelay.patterns.identity import TRUSTED_FIELDS, Like
+from journalrelay.patterns.identity import TRUSTED_FIELDS
 from journalrelay.patterns.mailutils import MAILUTILS
 from journalrelay.patterns.mailutils_imap4d import MAILUTILS_IMAP4D
 from journalrelay.patterns.pattern import Daemon, Pattern, Told
@@ -43,4 +43,4 @@ REGISTRY: tuple[Daemon, ...] = (
     VPOP3D,
 )
 
-__all__ = ["REGISTRY", "TRUSTED_FIELDS", "Daemon", "Dispatch", "Like", "Pattern", "Told"]
+__all__ = ["REGISTRY", "TRUSTED_FIELDS", "Daemon", "Dispatch", "Pattern", "Told"]

@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterable
 
 from journalrelay.event import Record
-from journalrelay.patterns import pattern as shape
-from journalrelay.patterns.identity import Like
-from journalrelay.patterns.pattern import Daemon, Pattern, Told
+from journalrelay.patterns.identity import listed
+from journalrelay.patterns.pattern import Daemon, Line, Told, read
 
 _NAMED = re.compile(rb"\(\?P<\w+>")
 _READ = ("login", "connect")
@@ -21,14 +20,14 @@ class Dispatch:
     """The patterns of ``daemons`` by which logins are recognised."""
 
     def __init__(self, daemons: Iterable[Daemon]) -> None:
-        self._by_identifier: dict[bytes, list[tuple[Daemon, Pattern]]] = {}
+        self._by_identifier: dict[bytes, list[Line]] = {}
         texts: dict[bytes, None] = {}
-        for daemon in daemons:
-            for pattern in daemon.patterns:
-                if pattern.tells in _READ:
-                    texts[_NAMED.sub(b"(?:", pattern.regex.pattern)] = None
-                    for identifier in _identifiers(daemon, pattern):
-                        self._by_identifier.setdefault(identifier, []).append((daemon, pattern))
+        for line in (line for daemon in daemons for line in daemon.lines):
+            if line.pattern.tells in _READ:
+                texts[_NAMED.sub(b"(?:", line.pattern.regex.pattern)] = None
+                identity = line.daemon.identity_of(line.pattern)
+                for identifier in listed(identity, "SYSLOG_IDENTIFIER"):
+                    self._by_identifier.setdefault(identifier.encode(), []).append(line)
         self._any = re.compile(b"|".join(b"(?:%s)" % text for text in texts)).fullmatch
 
     def read(self, record: Record) -> Told | None:
@@ -36,15 +35,8 @@ class Dispatch:
         if self._any(record.message) is None:
             return None
         identifier = record.field("SYSLOG_IDENTIFIER") or b""
-        for daemon, pattern in self._by_identifier.get(identifier, ()):
-            told = shape.read(record, daemon, pattern)
+        for line in self._by_identifier.get(identifier, ()):
+            told = read(record, line)
             if told is not None:
                 return told
         return None
-
-
-def _identifiers(daemon: Daemon, pattern: Pattern) -> list[bytes]:
-    values = daemon.identity_of(pattern)["SYSLOG_IDENTIFIER"]
-    if isinstance(values, Like):
-        raise TypeError(f"{daemon.name}: SYSLOG_IDENTIFIER: must be listed")
-    return [value.encode() for value in values]

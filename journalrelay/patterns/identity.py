@@ -1,7 +1,7 @@
 """Who logged a record: the values that the journal's trusted fields must have."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from journalrelay.event import Record
@@ -13,8 +13,7 @@ TRUSTED_FIELDS = ("_SYSTEMD_UNIT", "_EXE", "_UID", "_TRANSPORT", "SYSLOG_IDENTIF
 class Like:
     """Values of a field that cannot be listed: ``regex`` must fit the whole of it.
 
-    The journal's index knows nothing of them, so the field is left out of what it is asked for
-    and looked at on a hit. Groups ``address`` and ``server`` give the two ends of the connection,
+    Groups ``address`` and ``server`` give the two ends of the connection,
     where a unit's instance is named for them. ``example`` is a value that fits.
     """
 
@@ -51,21 +50,34 @@ def socket_unit(name: str) -> Like:
     )
 
 
-def fitting(record: Record, identity: Identity) -> Mapping[str, bytes] | None:
+# The same, made ready to be held against a record.
+Fields = tuple[tuple[str, frozenset[bytes] | Like], ...]
+
+
+def fields_of(identity: Identity) -> Fields:
+    """Return an identity as :func:`fitting` wants it."""
+    return tuple(
+        (name, values if isinstance(values, Like) else frozenset(v.encode() for v in values))
+        for name, values in identity.items()
+    )
+
+
+def fitting(record: Record, fields: Fields) -> Mapping[str, bytes] | None:
     """Return what the trusted fields tell of the connection (often nothing), or None when one
     of them is missing or names another sender."""
-    told: dict[str, bytes] = {}
-    for name, values in identity.items():
+    told: Mapping[str, bytes] = {}
+    for name, values in fields:
         value = record.field(name)
         if value is None:
             return None
-        if isinstance(values, Like):
-            found = values.regex.fullmatch(value)
-            if found is None:
+        if not isinstance(values, Like):
+            if value not in values:
                 return None
-            told.update(found.groupdict())
-        elif value.decode("utf-8", "replace") not in values:
+            continue
+        found = values.regex.fullmatch(value)
+        if found is None:
             return None
+        told = {**told, **found.groupdict()}
     return told
 
 
@@ -77,11 +89,25 @@ def example(identity: Identity) -> dict[str, str]:
     }
 
 
-def matches(identity: Identity) -> list[bytes]:
-    """Return what the journal's index is asked for: every field whose values are listed."""
-    return [
-        f"{name}={value}".encode()
-        for name, values in identity.items()
-        if not isinstance(values, Like)
-        for value in values
-    ]
+def matches(identities: Iterable[Identity]) -> list[list[bytes]]:
+    """Return what the journal's index is asked for, which lets no line of theirs out: the units,
+    and where these cannot be listed the programs.
+
+    The other fields are looked at on a hit. To ask for them too, a group for each of thirty
+    daemons, made libsystemd take 5.0 instead of 2.2 microseconds an entry.
+    """
+    units: dict[bytes, None] = {}
+    programs: dict[bytes, None] = {}
+    for identity in identities:
+        name = "_EXE" if isinstance(identity["_SYSTEMD_UNIT"], Like) else "_SYSTEMD_UNIT"
+        asked = programs if name == "_EXE" else units
+        asked.update((f"{name}={value}".encode(), None) for value in listed(identity, name))
+    return [list(asked) for asked in (units, programs) if asked]
+
+
+def listed(identity: Identity, name: str) -> tuple[str, ...]:
+    """Return the values of a field that must be listed; TypeError when they are not."""
+    values = identity[name]
+    if isinstance(values, Like):
+        raise TypeError(f"{name}: its values must be listed")
+    return values

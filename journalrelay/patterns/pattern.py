@@ -3,11 +3,12 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from journalrelay.event import Record
 from journalrelay.grant import Address, parse_address
-from journalrelay.patterns.identity import Identity, fitting
+from journalrelay.patterns.identity import Fields, Identity, fields_of, fitting
 
 LONGEST = 450  # bytes; what is longer may have been cut, and what follows a cut is the client's
 SERVICES = ("pop2", "pop3", "imap")
@@ -55,9 +56,24 @@ class Daemon:
     programs: tuple[str, ...] = ()
     forgeable: str = ""
 
+    @cached_property
+    def lines(self) -> tuple["Line", ...]:
+        """Return its patterns, ready to be held against a record."""
+        return tuple(
+            Line(self, pattern, fields_of(self.identity_of(pattern))) for pattern in self.patterns
+        )
+
     def identity_of(self, pattern: Pattern) -> Identity:
         """Return who logs the lines of one of its patterns."""
         return {**self.identity, **pattern.identity}
+
+
+class Line(NamedTuple):
+    """A pattern of a daemon, with the fields of who logs it."""
+
+    daemon: Daemon
+    pattern: Pattern
+    fields: Fields
 
 
 class Told(NamedTuple):
@@ -76,27 +92,30 @@ def sound(message: bytes) -> bool:
     return len(message) <= LONGEST and _BROKEN.search(message) is None
 
 
-def read(record: Record, daemon: Daemon, pattern: Pattern) -> Told | None:
+def read(record: Record, line: Line) -> Told | None:
     """Return what the record tells by this pattern, or None: the text is another, or it was
     logged by somebody else."""
+    daemon, pattern, fields = line
     found = pattern.regex.fullmatch(record.message)
     if found is None or not sound(record.message):
         return None
-    around = fitting(record, daemon.identity_of(pattern))
+    around = fitting(record, fields)
     if around is None:
         return None
-    parts = {**around, **{name: text for name, text in found.groupdict().items() if text}}
-    service = _service(record, pattern, parts.get("service"))
-    address = parse_address(parts["address"]) if "address" in parts else None
-    if service is None or (address is None and "address" in parts):
+    said = found.groupdict()
+    service = _service(record, pattern, said.get("service"))
+    client = said.get("address") or around.get("address")
+    server = said.get("server") or around.get("server")
+    address = parse_address(client) if client else None
+    if service is None or (client and address is None):
         return None
     return Told(
         pattern.tells,
         daemon,
         service,
-        parts.get("user", b""),
+        said.get("user") or b"",
         address,
-        parse_address(parts["server"]) if "server" in parts else None,
+        parse_address(server) if server else None,
     )
 
 

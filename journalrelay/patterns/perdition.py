@@ -1,6 +1,6 @@
 """Perdition, a proxy for POP3 and IMAP4.
 
-Source: perdition/perdition.c of 1.17 to 2.2 (horms/perdition), lines recorded from 2.2 (Debian 12),
+Source: perdition/perdition.c of 1.x to 2.2 (horms/perdition), lines recorded from 2.2 (Debian 12),
 which runs from an init script as perdition.service, by default as nobody. ``status="ok"`` is logged
 when the other server has accepted the login. The client's address is the line's first field,
 before anything of his. Quotes in a name are not escaped: so a name with one is not read, and the

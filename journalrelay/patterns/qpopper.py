@@ -1,4 +1,4 @@
-"""Qpopper 2.5 to 4.1.
+"""Qpopper 3.0 to 4.1.
 
 Source: pop_log.c (do_log_login), pop_init.c, pop_updt.c, pop_apop.c and drac.c of 4.0 and 4.1, and
 the patterns of pop-before-smtp 1.50. The line is logged when the process has become its user

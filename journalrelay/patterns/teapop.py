@@ -1,4 +1,4 @@
-"""Teapop 0.28 to 0.3.8.
+"""Teapop 0.3.
 
 Source: teapop/pop_auth.c (jediblair/teapop). The first bracket is the server's own end, the last
 the client's; the name before it is from reverse DNS. The user's name is an account's, and cannot

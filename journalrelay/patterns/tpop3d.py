@@ -1,4 +1,4 @@
-"""Tpop3d 1.0 to 1.5.
+"""Tpop3d up to 1.5.
 
 Source: netloop.c (fork_child) and pop3.c of colinmkeith/tpop3d. The parent, root, logs it when it
 has forked the child for a login, in a known form for relaying. The user's name stands before and
