@@ -210,4 +210,4 @@ def test_corpus_grants_exactly_what_it_must(scenario: Path, place: Path) -> None
 
 
 def test_corpus_is_there() -> None:
-    assert len(SCENARIOS) == 164
+    assert len(SCENARIOS) == 166
