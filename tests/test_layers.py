@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "journalrelay"
 DAEMONS = {f"patterns.{file.stem}" for file in (PACKAGE / "patterns").glob("[a-z]*.py")} - {
     "patterns.identity",
     "patterns.pattern",
+    "patterns.tcpd",
     "patterns.dispatch",
 }
 
@@ -19,7 +20,7 @@ LAYERS = (
     {"errors", "timespan", "clock", "changes"},
     {"grant", "notify", "owner", "pages"},
     {"event", "locks"},
-    {"patterns.identity", "ledger", "cursor", "policy", "mapfile"},
+    {"patterns.identity", "patterns.tcpd", "ledger", "cursor", "policy", "mapfile"},
     {"patterns.pattern", "popmap"},
     {"patterns.dispatch", "log", "report"} | DAEMONS,
     {"patterns"},
