@@ -6,13 +6,13 @@ be read from it, and a login only where there was one.
 """
 
 import re
-from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
 from journalrelay.grant import parse_address
 from journalrelay.patterns import REGISTRY, TRUSTED_FIELDS, Daemon, Dispatch
 from journalrelay.patterns.identity import Like, example
+from lab.record import FakeRecord
 from lab.voices import Client, Said
 
 LIE = b"203.0.113.66"
@@ -25,26 +25,6 @@ class Heard(NamedTuple):
 
     taken: bool
     wrong: str = ""
-
-
-@dataclass
-class Entry:
-    """A journal entry, as a source would show it."""
-
-    message: bytes
-    fields: dict[str, str]
-
-    def field(self, name: str) -> bytes | None:
-        return self.fields[name].encode() if name in self.fields else None
-
-    def logged_at_us(self) -> int:
-        return 0
-
-    def clock_ahead_us(self) -> int:
-        return 0
-
-    def cursor(self) -> str:
-        return ""
 
 
 def _lies(daemon: Daemon) -> list[bytes]:
@@ -114,7 +94,7 @@ class Ear:
         """Read a line that was said of a client."""
         taken = False
         for sender in self._senders:
-            told = self._dispatch.read(Entry(said.line, sender))
+            told = self._dispatch.read(FakeRecord(said.line, sender))
             if told is None:
                 continue
             taken = True
@@ -128,7 +108,7 @@ class Ear:
         """Read a line of which nothing is known: an address in it must at least stand there."""
         taken = False
         for sender in self._senders:
-            told = self._dispatch.read(Entry(line, sender))
+            told = self._dispatch.read(FakeRecord(line, sender))
             taken = taken or told is not None
             if told and told.address and not _stands(told.address.packed, line):
                 return Heard(taken, f"{told.address} does not stand there")
@@ -146,7 +126,7 @@ class Ear:
                 del forged[name]
             else:
                 forged[name] = value
-            if self._dispatch.read(Entry(line, forged)):
+            if self._dispatch.read(FakeRecord(line, forged)):
                 return f"{name}={value}"
         return ""
 

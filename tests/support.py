@@ -2,7 +2,6 @@
 
 import ipaddress
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from journalrelay.config import Config, load
@@ -37,24 +36,3 @@ def now_us() -> int:
 def address(number: int) -> str:
     """Return the ``number``-th of many client addresses."""
     return str(ipaddress.ip_address("198.18.0.0") + number)
-
-
-@dataclass
-class FakeRecord:
-    """A record as a source would show it."""
-
-    message: bytes
-    fields: dict[str, str]
-    time_us: int = 0
-
-    def field(self, name: str) -> bytes | None:
-        return self.fields[name].encode() if name in self.fields else None
-
-    def logged_at_us(self) -> int:
-        return self.time_us
-
-    def clock_ahead_us(self) -> int:
-        return 0
-
-    def cursor(self) -> str:
-        return "s=0"

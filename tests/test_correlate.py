@@ -12,7 +12,7 @@ from journalrelay.patterns import Told
 from journalrelay.patterns.courier import COURIER
 from journalrelay.patterns.dovecot import DOVECOT
 from journalrelay.patterns.popa3d import POPA3D
-from tests.support import FakeRecord
+from lab.record import FakeRecord
 
 SECOND = 1_000_000
 UNITS = ("popa3d.service", "inetd.service")

@@ -8,7 +8,7 @@ from journalrelay.forgery import Predecessors
 from journalrelay.logins import Logins
 from journalrelay.patterns.courier import COURIER
 from journalrelay.patterns.dovecot import DOVECOT
-from tests.support import FakeRecord
+from lab.record import FakeRecord
 from tests.test_correlate import lost
 
 UNIT = "courier-pop.service"

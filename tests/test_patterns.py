@@ -17,7 +17,7 @@ from journalrelay.patterns.pattern import LONGEST, SERVICES, Line
 from journalrelay.patterns.pattern import read as pattern_read
 from lab.journalfile import make_journal
 from lab.poprelayd import journalrelay
-from tests.support import FakeRecord
+from lab.record import FakeRecord
 
 CORPUS = Path(__file__).parent / "corpus"
 LIE = "203.0.113.66"

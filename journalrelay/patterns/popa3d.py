@@ -10,6 +10,7 @@ import re
 
 from journalrelay.patterns.identity import LOGIN_UID, socket_unit
 from journalrelay.patterns.pattern import Daemon, Pattern
+from journalrelay.patterns.tcpd import CONNECT, CONNECTS, NO_CONNECTS
 
 _ADDRESS = rb"(?P<address>[0-9A-Fa-f:.]{2,45})"
 _USER = rb"(?P<user>[^\x00-\x20\x7f]{1,128})"
@@ -32,18 +33,14 @@ POPA3D = Daemon(
             samples={"Session from 192.0.2.10": "192.0.2.10"},  # standalone.c
         ),
         Pattern(
-            re.compile(rb"connect from [^\x00-\x20\x7f()]{1,255} \(" + _ADDRESS + rb"\)"),
+            CONNECT,
             tells="connect",
             # tcpd becomes the daemon; journald may still know the process by either
             identity={
                 "_SYSTEMD_UNIT": _INETD,
                 "_EXE": ("/usr/sbin/tcpd", "/usr/sbin/popa3d", "/usr/local/sbin/popa3d"),
             },
-            samples={
-                # tcp_wrappers 7.6.q (Debian 12), recorded before another daemon
-                "connect from 192.0.2.10 (192.0.2.10)": "192.0.2.10",
-                "connect from client.example.org (2001:db8::10)": "2001:db8::10",
-            },
+            samples=CONNECTS,
         ),
         Pattern(
             _PASSED,
@@ -72,8 +69,7 @@ POPA3D = Daemon(
         "Authentication passed for x (203.0.113.66)",
         "Authentication passed for x -- [203.0.113.66] -- [192.0.2.1]",
         "Didn't attempt authentication",
-        "refused connect from evil (203.0.113.66)",
-        "connect from x (203.0.113.66) (192.0.2.1)",
+        *NO_CONNECTS,
         "0 messages (0 bytes) loaded",
     ),
 )
