@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "journalrelay"
 
 # Innermost first. A module imports only from layers before its own.
 LAYERS = (
-    {"errors", "timespan", "clock", "changes"},
+    {"errors", "timespan", "clock", "changes", "message"},
     {"grant", "notify", "owner", "pages"},
     {"event", "locks"},
     {"patterns.pattern", "ledger", "cursor", "policy", "mapfile"},
@@ -34,7 +34,17 @@ ONE_ROOM = {
     "tomllib": {"config"},
     "sdnotify": {"notify"},
 }
-PURE = {"errors", "timespan", "changes", "grant", "event", "policy", "patterns", "patterns.pattern"}
+PURE = {
+    "errors",
+    "timespan",
+    "changes",
+    "message",
+    "grant",
+    "event",
+    "policy",
+    "patterns",
+    "patterns.pattern",
+}
 OUTSIDE = {"os", "time", "socket", "subprocess", "pathlib", "fcntl", "sys"}
 
 
