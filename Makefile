@@ -57,6 +57,7 @@ install:
 	  $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,$(notdir $(units)))
 	install -D -m 644 units/poprelayd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/poprelayd.conf
 	install -D -m 644 units/poprelayd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/poprelayd.conf
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/catalog units/poprelayd.catalog
 	install -D -m 644 -t $(DESTDIR)$(features) sendmail/feature/poprelay.m4
 	for page in $(manuals); do \
 	  install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page; done
