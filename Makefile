@@ -13,6 +13,8 @@ CHECKED = journalrelay lab tests
 library = $(PREFIX)/lib/journalrelay
 manuals = $(wildcard man/*.[158])
 units = $(wildcard units/*.service units/*.timer)
+# Debian's zsh looks for what a package brings in another place than for what an operator does
+zsh_functions = $(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 # sendmail's configuration looks for features in this place only
 features = /usr/share/sendmail/cf/feature
 
@@ -62,6 +64,10 @@ install:
 	  $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,$(notdir $(units)))
 	install -D -m 644 units/poprelayd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/poprelayd.conf
 	install -D -m 644 units/poprelayd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/poprelayd.conf
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/catalog units/poprelayd.catalog
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/bash-completion/completions completion/bash/*
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/$(zsh_functions) completion/zsh/*
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d completion/fish/*
 	install -D -m 644 -t $(DESTDIR)$(features) sendmail/feature/poprelay.m4
 	for page in $(manuals); do \
 	  install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man$${page##*.} $$page; done

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn, TextIO, cast
@@ -17,6 +16,9 @@ from journalrelay.commands.replay import Request, replay
 from journalrelay.config import load, namespace
 from journalrelay.daemon import Daemon
 from journalrelay.errors import OutputError, RelayError, UsageError, printable, translate
+from journalrelay.ledger import Journal
+from journalrelay.log import open_log
+from journalrelay.message import FAILED
 from journalrelay.site import STATE, Site
 from journalrelay.timespan import parse_span, parse_time
 
@@ -69,8 +71,7 @@ def _guarded(program: str, act: Callable[[], int]) -> int:
         sys.stdout.flush()
         return code
     except RelayError as error:
-        for line in str(error).splitlines():
-            print(f"{program}: {printable(line)}", file=sys.stderr)
+        _complain(program, str(error))
         return error.exit_code
     except OSError as error:
         return _failed(program, error)
@@ -84,9 +85,16 @@ def _failed(program: str, error: OSError) -> int:
     told: RelayError = OutputError(f"standard output: {error.strerror} (look at the disk)")
     if error.filename is not None:
         told = translate(error, printable(str(error.filename)), "look at the disk")
-    with suppress(OSError):
-        print(f"{program}: {told}", file=sys.stderr)
+    _complain(program, str(told))
     return told.exit_code
+
+
+def _complain(program: str, text: str) -> None:
+    """Say what went wrong, one line for each fault, where it is looked for: in the journal with
+    its fields when standard error goes there."""
+    log = open_log(Journal())
+    for line in map(printable, text.splitlines()):
+        log(FAILED, f"{program}: {line}", RELAY_REASON=line)
 
 
 def _discard_output() -> None:

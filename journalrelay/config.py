@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from journalrelay.errors import ConfigError, printable
 from journalrelay.grant import Network
+from journalrelay.message import Shown
 from journalrelay.patterns import REGISTRY, Daemon
 from journalrelay.policy import Rules
 from journalrelay.timespan import parse_span
@@ -73,6 +74,12 @@ def _choice(*choices: Any) -> Callable[[Any], Any]:
     return read
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is neither true nor false")
+    return value
+
+
 def _networks(value: Any) -> tuple[Network, ...]:
     if not isinstance(value, list):
         raise ValueError(f"{value!r} is not a list of networks (try ['192.0.2.0/24'])")
@@ -114,6 +121,8 @@ KEYS = (
     Key("source.namespace", "", _optional(namespace), "a journal namespace instead of the default"),
     Key("map.path", "/var/lib/poprelayd/popip.db", _map_path, "sendmail's map"),
     Key("map.type", "hash", _choice("hash", "btree"), "its Berkeley DB type: hash or btree"),
+    Key("log.users", True, _flag, "whether users' names stand in our log"),
+    Key("log.addresses", True, _flag, "whether clients' addresses stand in our log"),
 )
 _TABLES = {key.name.partition(".")[0] for key in KEYS} | {
     f"daemons.{daemon.name}" for daemon in REGISTRY
@@ -142,6 +151,7 @@ class Config:
     namespace: str | None
     map_path: Path
     map_type: str
+    shown: Shown
 
 
 def load(path: Path | None) -> Config:
@@ -243,4 +253,5 @@ def _build(values: Mapping[str, Any]) -> Config:
         namespace=got["source.namespace"],
         map_path=got["map.path"],
         map_type=got["map.type"],
+        shown=Shown(got["log.users"], got["log.addresses"]),
     )

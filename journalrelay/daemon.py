@@ -15,12 +15,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from journalrelay import clock
 from journalrelay.errors import RelayError, TryAgainError
 from journalrelay.locks import daemon_pid, take_daemon_lock
-from journalrelay.log import open_log
 from journalrelay.mapfile import plainly
 from journalrelay.notify import Notifier
 from journalrelay.owner import as_owner
 from journalrelay.relay import Relay
-from journalrelay.report import Report, named
+from journalrelay.report import Report
 from journalrelay.site import Site
 from journalrelay.sources.source import Source
 from journalrelay.teller import Teller
@@ -62,7 +61,7 @@ class Daemon:
             self._notifier.stopping()
             self._finish()
             self._relay.save()
-            self._teller.say(f"stopped; {self._teller.report.line()}")
+            self._teller.stopped()
 
     def _finish(self) -> None:
         """Read until nothing is left after a commit, for a second at most: what comes later waits
@@ -76,7 +75,7 @@ class Daemon:
     def _take(self, site: Site) -> None:
         """Become the daemon of ``site``; when that fails, what was before stays."""
         same = self._lock is not None and site.map_path == self._site.map_path
-        teller = Teller(open_log(site.journal()), _report(site), speaking=self._ready)
+        teller = Teller(site.log(), _report(site), site.config.shown, speaking=self._ready)
         with ExitStack() as undo:
             lock = self._lock if same else _take_lock(site)
             if lock is not None and not same:
@@ -93,12 +92,12 @@ class Daemon:
                 os.close(self._lock)
         self._site, self._lock, self._teller, self._relay = site, lock, teller, relay
         self._source, self._popmap = parts.source, parts.popmap
-        self._counted = None
+        self._counted, self._count_due_s = None, 0.0
         for note in notes:
             teller.fault(note)
         for server in site.config.daemons:
             if server.forgeable:
-                teller.warn(f"{server.name} is read, and can be forged: {server.forgeable}")
+                teller.forgeable(server.name, server.forgeable)
 
     def _catch_up(self) -> None:
         """Read to the end of what there is, and say in one line what came of it."""
@@ -106,11 +105,7 @@ class Daemon:
             pass
         self._relay.save()
         self._look_after(behind=False)
-        report = self._teller.report
-        self._teller.say(
-            f"keeping {report.map_path} by logins; POP and IMAP servers here: "
-            f"{named(report.daemons)}; {report.line()}"
-        )
+        self._teller.ready()
 
     def _reload(self) -> None:
         """Read the configuration again; a wrong one changes nothing and is said."""
@@ -118,10 +113,11 @@ class Daemon:
         self._notifier.reloading()
         try:
             self._relay.save()
+            self._teller.flush()
             self._take(self._load())
             self._catch_up()
         except RelayError as error:
-            self._teller.fault(f"reload: {error}; the earlier configuration stays")
+            self._teller.reload_refused(str(error))
         self._notifier.ready()
 
     def _turn(self) -> bool:

@@ -16,11 +16,7 @@ from pathlib import Path
 from journalrelay.errors import UnavailableError
 from journalrelay.event import HandGrant, Record, Revocation
 from journalrelay.grant import Network, spell
-
-GRANT_ID = "a9333ae4bd204ddeb75a480910f2daa9"
-REVOKE_ID = "925e911b4a5b454ca9c37e834d5c5b01"
-GRANTED_ID = "88621e559e6144c8a0eacb7e5e980889"
-REVOKED_ID = "db6c099a43b54b5e9d81aa89240c0fc4"
+from journalrelay.message import HAND_GRANT, HAND_REVOCATION, Kind
 
 _OPENING = b"relay by hand: "
 _MACHINE = Path("/etc/machine-id")
@@ -30,7 +26,8 @@ _SEND_WAIT_S = 5.0
 
 def matches(map_path: Path) -> list[bytes]:
     """Return the journal's matches for hand entries of the map at ``map_path``."""
-    fields = [("MESSAGE_ID", GRANT_ID), ("MESSAGE_ID", REVOKE_ID), *_trusted(map_path).items()]
+    kinds = [("MESSAGE_ID", kind.id) for kind in (HAND_GRANT, HAND_REVOCATION)]
+    fields = [*kinds, *_trusted(map_path).items()]
     return [os.fsencode(f"{name}={value}") for name, value in fields]
 
 
@@ -44,10 +41,10 @@ def read(record: Record, map_path: Path) -> HandGrant | Revocation | None:
     kind = record.field("MESSAGE_ID")
     address = (record.field("RELAY_ADDRESS") or b"").decode("ascii", "replace")
     try:
-        if kind == REVOKE_ID.encode():
+        if kind == HAND_REVOCATION.id.encode():
             network = None if address == _EVERYTHING else _network(address)
             return Revocation(network, record.logged_at_us(), record.clock_ahead_us())
-        if kind == GRANT_ID.encode():
+        if kind == HAND_GRANT.id.encode():
             expiry_s = int(record.field("RELAY_EXPIRY") or b"")
             return HandGrant(
                 _network(address),
@@ -87,8 +84,8 @@ def _machine_id() -> str:
 def log_grant(journal: "Journal", network: Network, expiry_s: int, map_path: Path) -> None:
     """Enter a hand grant in the ledger; UnavailableError when journald does not take it."""
     journal.send_surely(
+        HAND_GRANT,
         f"{_OPENING.decode()}{spell(network)} granted until {expiry_s}",
-        MESSAGE_ID=GRANT_ID,
         RELAY_ADDRESS=spell(network),
         RELAY_EXPIRY=str(expiry_s),
         RELAY_MAP=str(map_path),
@@ -99,8 +96,8 @@ def log_revocation(journal: "Journal", network: Network | None, map_path: Path) 
     """Enter a revocation, of all grants when ``network`` is None."""
     what = _EVERYTHING if network is None else spell(network)
     journal.send_surely(
+        HAND_REVOCATION,
         f"{_OPENING.decode()}{what} revoked",
-        MESSAGE_ID=REVOKE_ID,
         RELAY_ADDRESS=what,
         RELAY_MAP=str(map_path),
     )
@@ -117,27 +114,28 @@ class Journal:
         """Tell whether there is such a journal on this host, running or not."""
         return os.path.isdir(os.path.dirname(self._address))
 
-    def send(self, message: str, priority: int, **fields: str) -> bool:
-        """Offer an entry to journald and tell whether it took it; never waits."""
+    def send(self, kind: Kind, message: str, **fields: str) -> bool:
+        """Offer an entry to journald and tell whether there was room for it; never waits. OSError
+        when it cannot be reached."""
         try:
-            self._send(message, priority, fields, wait_s=0)
-        except OSError:
+            self._send(kind, message, fields, wait_s=0)
+        except BlockingIOError:
             return False
         return True
 
-    def send_surely(self, message: str, **fields: str) -> None:
+    def send_surely(self, kind: Kind, message: str, **fields: str) -> None:
         """Hand an entry to journald, or raise UnavailableError."""
         try:
-            self._send(message, 5, fields, wait_s=_SEND_WAIT_S)
+            self._send(kind, message, fields, wait_s=_SEND_WAIT_S)
         except OSError as error:
             raise UnavailableError(
                 f"{self._address}: {error.strerror or error} (journald must run: the journal is "
                 "the ledger; systemctl start systemd-journald)"
             ) from error
 
-    def _send(self, message: str, priority: int, fields: Mapping[str, str], wait_s: float) -> None:
-        named = {"MESSAGE": message, "PRIORITY": str(priority), **fields}
-        named["SYSLOG_IDENTIFIER"] = "poprelayd"
+    def _send(self, kind: Kind, message: str, fields: Mapping[str, str], wait_s: float) -> None:
+        named = {"MESSAGE": message, "MESSAGE_ID": kind.id, "PRIORITY": str(kind.priority)}
+        named |= {"SYSLOG_IDENTIFIER": "poprelayd", **fields}
         entry = b"".join(_field(name, value) for name, value in named.items())
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
             sender.settimeout(wait_s)

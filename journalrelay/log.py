@@ -1,31 +1,44 @@
-"""What the daemon tells people: one event a line, with fields when the journal takes them."""
+"""What is told to people: one event a line, with fields when the journal takes them."""
 
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 from journalrelay.ledger import Journal
-
-WARNING, NOTICE, INFO = 4, 5, 6  # syslog(3)
+from journalrelay.message import FAULT, Kind
 
 Log = Callable[..., None]
 
 
-def open_log(journal: Journal) -> Log:
-    """Return a function ``log(priority, message, **fields)``: to the journal when standard error
-    goes there anyway, to standard error as plain text otherwise."""
+def open_log(journal: Journal, map_path: Path | None = None) -> Log:
+    """Return a function ``log(kind, message, **fields)``: to the journal when standard error goes
+    there anyway, to standard error as plain text otherwise. A field that is None is left out.
 
-    def to_journal(priority: int, message: str, **fields: str) -> None:
-        if not journal.send(message, priority, **fields):
-            to_terminal(priority, message)
+    It never waits for journald: what a full socket does not take is counted, and told later.
+    """
+    about = {} if map_path is None else {"RELAY_MAP": str(map_path)}
+    lost = 0
 
-    def to_terminal(priority: int, message: str, **fields: str) -> None:
-        print(message, file=sys.stderr, flush=True)
+    def to_journal(kind: Kind, message: str, **fields: str | None) -> None:
+        nonlocal lost
+        try:
+            if lost and journal.send(FAULT, f"journald did not take {lost} of our lines", **about):
+                lost = 0
+            given = {name: value for name, value in fields.items() if value is not None}
+            lost += not journal.send(kind, message, **about, **given)
+        except OSError:
+            to_terminal(kind, message)
 
-    return to_journal if _in_journal() else to_terminal
+    def to_terminal(kind: Kind, message: str, **fields: str | None) -> None:
+        with suppress(OSError):  # nobody is left to read it; the work goes on
+            print(message, file=sys.stderr, flush=True)
+
+    return to_journal if in_journal() else to_terminal
 
 
-def _in_journal() -> bool:
+def in_journal() -> bool:
     """Tell whether standard error is journald's stream (systemd.exec(5), $JOURNAL_STREAM)."""
     try:
         status = os.fstat(2)

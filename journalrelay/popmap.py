@@ -94,9 +94,9 @@ class PopMap(MapFile):
         for key, value in _items(handle):
             self._at_most += 1
             if not _KEY.fullmatch(key) or not _VALUE.fullmatch(value):
-                return f"it holds {key!r} → {value!r}, no address and expiry"
-            if int(value) > furthest_s:
-                return f"{key!r} would not expire before {int(value)}"
+                return "it holds something else than addresses and expiries"
+            if int(value) > furthest_s:  # which one is not said: addresses may be private
+                return f"a grant in it would not expire before {int(value)}"
         return None
 
     def read(self) -> dict[bytes, int]:
@@ -134,17 +134,18 @@ class PopMap(MapFile):
         self._at_most += len(committed.opened)
         return committed
 
-    def expire(self, now_s: int, batch: int = 500) -> int:
-        """Remove what expired at or before ``now_s``; return how many.
+    def expire(self, now_s: int, batch: int = 500) -> dict[bytes, int]:
+        """Remove what expired at or before ``now_s``; return it.
 
         Looks for them under a shared lock, which lets sendmail read on, and takes them out a
         batch a lock, each looked at again: a login may have come in between.
         """
         dead = [key for key, expiry in self.read().items() if expiry <= now_s]
         step = batch if self.kind == "hash" else len(dead) or 1
-        return sum(
-            self._expire(dead[start : start + step], now_s) for start in range(0, len(dead), step)
-        )
+        expired: dict[bytes, int] = {}
+        for start in range(0, len(dead), step):
+            expired |= self._expire(dead[start : start + step], now_s)
+        return expired
 
     def replace(self, content: Mapping[bytes, int]) -> None:
         """Put a map with exactly ``content`` in place of whatever stands at the path."""
@@ -191,24 +192,25 @@ class PopMap(MapFile):
         with _database(fd, self.kind, flags) as handle:
             yield handle
 
-    def _expire(self, keys: list[bytes], now_s: int) -> int:
-        changes = Changes()
+    def _expire(self, keys: list[bytes], now_s: int) -> dict[bytes, int]:
+        expired: dict[bytes, int] = {}
 
         def take(old: Mapping[bytes, int]) -> tuple[dict[bytes, int], Committed]:
-            changes.remove(tuple(key for key in keys if old.get(key, now_s + 1) <= now_s))
-            return apply(old, changes, now_s)
+            expired.update((key, old[key]) for key in keys if old.get(key, now_s + 1) <= now_s)
+            return apply(old, Changes(removed=set(expired)), now_s)
 
         with self.changing() as fd:
             if self.kind == "btree":
-                return len(self._rewrite(fd, take).closed)
+                self._rewrite(fd, take)
+                return expired
             with self._database(fd) as handle:
                 for key in keys:
                     value = handle.get(key)
                     if value is not None and _expiry(value) <= now_s:
-                        changes.removed.add(key)
-                _change(handle, changes, now_s)
+                        expired[key] = _expiry(value)
+                _change(handle, Changes(removed=set(expired)), now_s)
                 handle.sync()
-        return len(changes.removed)
+        return expired
 
     def _rewrite(
         self, fd: int, make: Callable[[dict[bytes, int]], tuple[dict[bytes, int], Committed]]

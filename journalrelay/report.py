@@ -49,9 +49,11 @@ class Report:
         place = "nothing yet"
         if self.read_to_us is not None:
             place = f"{datetime.fromtimestamp(self.read_to_us / 1e6):%Y-%m-%d %H:%M:%S}"
+        came = ", ".join(f"{count} {word}" for word, count in sorted(self.verdicts.items()))
+        came = came and f" ({came})"
         return (
             f"{self.granted_now} addresses may relay; read to {place}, lag {self.lag_s:.1f} s; "
-            f"{sum(self.logins.values())} logins"
+            f"{sum(self.logins.values())} logins{came}"
         )
 
     def write(self, path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from journalrelay import ledger
 from journalrelay.config import Config
 from journalrelay.cursor import CursorFile
+from journalrelay.log import Log, open_log
 from journalrelay.popmap import PopMap
 from journalrelay.relay import Parts, matches
 from journalrelay.sources.journal import JournalSource, Where
@@ -42,6 +43,10 @@ class Site:
     def journal(self) -> ledger.Journal:
         """Return the journal into which this installation writes."""
         return ledger.Journal(self.config.namespace)
+
+    def log(self) -> Log:
+        """Return what tells people of this installation's work."""
+        return open_log(self.journal(), self.map_path)
 
     def parts(self) -> Parts:
         """Return what its pipeline is made of, with the source open."""

@@ -1,64 +1,81 @@
-"""What the daemon tells people of its work: a grant, a refusal, a fault, each once."""
+"""What is told people of the work: a grant, a refusal, an expiry, a fault, each once.
 
+How much that is has bounds: a renewal is no event, a refusal is told once for each address and
+reason, and of each kind a second has so many lines and one with the number of the rest.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from journalrelay import clock
 from journalrelay.changes import Committed
 from journalrelay.errors import printable
 from journalrelay.event import Login, Record
 from journalrelay.grant import parse_key, spell
-from journalrelay.ledger import GRANTED_ID, REVOKED_ID
-from journalrelay.log import INFO, NOTICE, WARNING, Log
+from journalrelay.log import Log
+from journalrelay.message import (
+    COUNTED,
+    EXPIRED,
+    FAULT,
+    FORGEABLE,
+    GRANTED,
+    READY,
+    REFUSED,
+    RELOAD_REFUSED,
+    REVOKED,
+    SOURCE_BACK,
+    SOURCE_LOST,
+    STOPPED,
+    Kind,
+    Shown,
+)
 from journalrelay.policy import Verdict
-from journalrelay.report import Report
+from journalrelay.report import Report, named
 
-_TOLD_AT_MOST = 1000
-_LISTED_AT_MOST = 20
+LISTED_AT_MOST = 20
+_REMEMBERED_AT_MOST = 1000
+_SECOND_US = 1_000_000
 
 
 class Teller:
     """Keeps the report, and speaks of single logins once ``speaking``: a catch-up is one line."""
 
-    def __init__(self, log: Log, report: Report, speaking: bool) -> None:
+    def __init__(self, log: Log, report: Report, shown: Shown, speaking: bool) -> None:
         self.report = report
         self.speaking = speaking
         self._log = log
-        self._granted: dict[bytes, Login] = {}
+        self._shown = shown
+        self._granted: dict[bytes, tuple[Login, int]] = {}
         self._told: set[tuple[bytes, str]] = set()
         self._trouble: str | None = None
+        self._second_us = 0
+        self._listed: Counter[Kind] = Counter()
+        self._unlisted: Counter[Kind] = Counter()
 
     def witness(self, _record: Record, login: Login, verdict: Verdict) -> None:
         """Count a login; tell of its refusal, once for each address and reason."""
         self.report.witness(login, verdict)
         if not self.speaking:
             return
-        if verdict.word == "granted":
-            self._granted[verdict.key] = login
-        elif verdict.word == "refused" and (verdict.key, verdict.reason) not in self._told:
-            if len(self._told) >= _TOLD_AT_MOST:
-                self._told.clear()
-            self._told.add((verdict.key, verdict.reason))
-            self.say(f"refused {login.address}: {verdict.reason} ({_who(login)})")
+        if verdict.expiry_s is None:
+            self._refuse(login, verdict)
+        elif verdict.word == "granted":
+            known = self._granted.get(verdict.key)
+            if known is None or known[1] < verdict.expiry_s:
+                self._granted[verdict.key] = login, verdict.expiry_s
 
     def committed(self, committed: Committed) -> None:
         """Tell what a batch changed, now that it is in the map; a renewal is no event."""
         for key in committed.opened:
-            login = self._granted.get(key)
-            if login:
-                self._log(
-                    INFO,
-                    f"granted {_name(key)}: {_who(login)}",
-                    MESSAGE_ID=GRANTED_ID,
-                    RELAY_ADDRESS=_name(key),
-                    RELAY_USER=_user(login),
-                    RELAY_DAEMON=login.daemon,
-                )
+            if key in self._granted:
+                login, expiry_s = self._granted[key]
+                told = self._fields(login, RELAY_EXPIRY=str(expiry_s))
+                self._tell(GRANTED, _name(key), f": {self._who(login)}", **told)
         self._granted.clear()
-        if not self.speaking or not committed.closed:
-            return
-        if len(committed.closed) > _LISTED_AT_MOST:
-            self.say(f"revoked {len(committed.closed)} grants")
-            return
-        for key in committed.closed:
-            name = _name(key)
-            self._log(INFO, f"revoked {name}", MESSAGE_ID=REVOKED_ID, RELAY_ADDRESS=name)
+        for key in committed.closed if self.speaking else ():
+            self._tell(REVOKED, _name(key))
+        if clock.monotonic_us() >= self._second_us:
+            self.flush()
 
     def trouble(self, trouble: str | None) -> None:
         """Tell that the source cannot be read, and once that it can be again."""
@@ -66,31 +83,109 @@ class Teller:
             return
         self._trouble = trouble
         if trouble:
-            self.fault(trouble)
+            self._fault(SOURCE_LOST, trouble, trouble)
         else:
-            self.say("the journal is read again")
+            self._log(SOURCE_BACK, "the journal is read again")
 
-    def say(self, text: str) -> None:
-        """Tell what an operator may want to know."""
-        self._log(NOTICE, text)
+    def ready(self) -> None:
+        """Tell that all there was is read, and what came of it."""
+        report = self.report
+        self._log(
+            READY,
+            f"keeping {report.map_path} by logins; POP and IMAP servers here: "
+            f"{named(report.daemons)}; {report.line()}",
+        )
 
-    def warn(self, text: str) -> None:
-        """Tell what an operator has chosen and should know."""
-        self._log(WARNING, text)
+    def stopped(self) -> None:
+        """Tell that the work has ended."""
+        self.flush()
+        self._log(STOPPED, f"stopped; {self.report.line()}")
+
+    def reload_refused(self, reason: str) -> None:
+        """Tell that a reload changed nothing, and why."""
+        text = f"reload: {reason}; the earlier configuration stays"
+        self._fault(RELOAD_REFUSED, text, reason)
+
+    def forgeable(self, daemon: str, reason: str) -> None:
+        """Tell that a daemon is read, by the operator's choice, which can be made to lie."""
+        text = f"{daemon} is read, and can be forged: {reason}"
+        self._log(FORGEABLE, text, RELAY_DAEMON=daemon, RELAY_REASON=reason)
 
     def fault(self, text: str) -> None:
         """Tell what an operator should look at; ``status`` shows the last one."""
+        self._fault(FAULT, text, text)
+
+    def flush(self) -> None:
+        """Tell how many there were of what was not listed."""
+        for kind, count in self._unlisted.items():
+            _count(self._log, kind, count, "more ")
+        self._listed.clear()
+        self._unlisted.clear()
+
+    def _fault(self, kind: Kind, text: str, reason: str) -> None:
         self.report.last_fault = text
-        self._log(WARNING, text)
+        self._log(kind, text, RELAY_REASON=reason)
+
+    def _refuse(self, login: Login, verdict: Verdict) -> None:
+        if (verdict.key, verdict.reason) in self._told:
+            return
+        if len(self._told) >= _REMEMBERED_AT_MOST:
+            self._told.clear()
+        self._told.add((verdict.key, verdict.reason))
+        reason = verdict.reason
+        if not self._shown.addresses:  # behind the colon is the network, perhaps of one address
+            reason = reason.partition(":")[0]
+        told = self._fields(login, RELAY_REASON=reason)
+        self._tell(REFUSED, str(login.address), f": {reason} ({self._who(login)})", **told)
+
+    def _who(self, login: Login) -> str:
+        """Return whose login it was; the user's name is the client's text, and so quoted."""
+        of = f" of {_user(login)!r}" if self._shown.users else ""
+        return f"{login.service} login{of} at {login.daemon}"
+
+    def _fields(self, login: Login, **others: str) -> dict[str, str | None]:
+        user = printable(_user(login)) if self._shown.users else None
+        return {"RELAY_USER": user, "RELAY_DAEMON": login.daemon, **others}
+
+    def _tell(self, kind: Kind, name: str, rest: str = "", **fields: str | None) -> None:
+        """Tell of one address, or count it when its kind has had its lines of this second."""
+        now_us = clock.monotonic_us()
+        if now_us >= self._second_us:
+            self.flush()
+            self._second_us = now_us + _SECOND_US
+        if self._listed[kind] >= LISTED_AT_MOST:
+            self._unlisted[kind] += 1
+            return
+        self._listed[kind] += 1
+        _tell(self._log, kind, name, self._shown, rest, **fields)
 
 
-def _who(login: Login) -> str:
-    return f"{login.service} login of {_user(login)} at {login.daemon}"
+def tell_expired(log: Log, expired: Mapping[bytes, int], shown: Shown) -> None:
+    """Tell what was taken out of the map because its time was over: each address, or how many
+    there were when these are too many to list or addresses are not shown."""
+    if len(expired) > LISTED_AT_MOST or not shown.addresses:
+        _count(log, EXPIRED, len(expired))
+        return
+    for key, expiry_s in expired.items():
+        _tell(log, EXPIRED, _name(key), shown, RELAY_EXPIRY=str(expiry_s))
+
+
+def _tell(
+    log: Log, kind: Kind, name: str, shown: Shown, rest: str = "", **fields: str | None
+) -> None:
+    if shown.addresses:
+        log(kind, f"{kind.word} {name}{rest}", RELAY_ADDRESS=name, **fields)
+    else:
+        log(kind, f"{kind.word} an address{rest}", **fields)
+
+
+def _count(log: Log, kind: Kind, count: int, more: str = "") -> None:
+    text = f"{kind.word} {count} {more}address{'' if count == 1 else 'es'}"
+    log(COUNTED, text, RELAY_EVENT=kind.word, RELAY_COUNT=str(count))
 
 
 def _user(login: Login) -> str:
-    """Return the user's name, which is the client's text, so that it can do no harm."""
-    return repr(login.user.decode("utf-8", "backslashreplace"))
+    return login.user.decode("utf-8", "backslashreplace")
 
 
 def _name(key: bytes) -> str:

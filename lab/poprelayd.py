@@ -16,6 +16,11 @@ from journalrelay.popmap import PopMap
 
 TOP = Path(__file__).resolve().parent.parent
 COMMAND = (sys.executable, "-m", "journalrelay")
+# A wrapper: standard output and error are the journal's stream and said to be, as under systemd
+IN_JOURNAL = (
+    *("systemd-cat", "--identifier=poprelayd", "bash", "-c"),
+    *('JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) exec "$@"', "bash"),
+)
 _WITH_STATE = ("run", "replay", "status")
 
 

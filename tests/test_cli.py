@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from journalrelay.changes import Changes
-from journalrelay.ledger import GRANT_ID, REVOKE_ID
+from journalrelay.message import HAND_GRANT, HAND_REVOCATION
 from journalrelay.popmap import PopMap
 from lab.journald import Journald, Sender, login_line
 from lab.journalfile import entry, make_journal
@@ -540,7 +540,7 @@ def test_a_grant_is_in_the_journal_and_in_the_map(post: Post, journald: Journald
     assert set(listed) == {"192.0.2.7", "2001:db8::7"}
     for expiry in listed.values():
         assert before_s + 3600 <= expiry <= time.time() + 3600
-    entries = journald.entries(f"MESSAGE_ID={GRANT_ID}")
+    entries = journald.entries(f"MESSAGE_ID={HAND_GRANT.id}")
     assert {one["RELAY_ADDRESS"]: int(one["RELAY_EXPIRY"]) for one in entries} == listed
     assert {(one["RELAY_MAP"], one["_UID"]) for one in entries} == {(str(post.map), "0")}
 
@@ -603,7 +603,7 @@ def test_revoke_all_empties_the_map_and_is_remembered(post: Post, journald: Jour
     done = post.run("revoke", "--all")
     assert (done.returncode, post.content()) == (0, {})
     assert "2 in the map" in done.stdout
-    (one,) = journald.entries(f"MESSAGE_ID={REVOKE_ID}")
+    (one,) = journald.entries(f"MESSAGE_ID={HAND_REVOCATION.id}")
     assert (one["RELAY_ADDRESS"], one["RELAY_MAP"]) == ("all", str(post.map))
     post.map.unlink()
     post.run("replay", "--state", str(post.state))
@@ -637,7 +637,7 @@ def test_no_grant_is_longer_than_max_grant(post: Post, journald: Journald) -> No
     assert "relay.max_grant" in done.stderr
     assert "1h" in done.stderr
     assert snapshot(post.place) == before
-    assert journald.entries(f"MESSAGE_ID={GRANT_ID}") == []
+    assert journald.entries(f"MESSAGE_ID={HAND_GRANT.id}") == []
     assert post.run("grant", "192.0.2.7", "--for", "1h").returncode == 0
 
 
@@ -662,7 +662,7 @@ def refused_by_hand(post: Post, journald: Journald, address: str) -> str:
     assert len(done.stderr.splitlines()) == 1
     assert "not granted" in done.stderr
     assert snapshot(post.place) == before
-    assert journald.entries(f"MESSAGE_ID={GRANT_ID}") == []
+    assert journald.entries(f"MESSAGE_ID={HAND_GRANT.id}") == []
     return done.stderr
 
 
@@ -676,7 +676,7 @@ def test_revoke_wants_addresses_or_all(
     assert done.returncode == 64
     assert "--all" in done.stderr
     assert snapshot(post.place) == before
-    assert journald.entries(f"MESSAGE_ID={REVOKE_ID}") == []
+    assert journald.entries(f"MESSAGE_ID={HAND_REVOCATION.id}") == []
 
 
 @pytest.mark.parametrize("words", [("grant", "192.0.2.9"), ("revoke", "192.0.2.7"), ("revoke",)])
@@ -700,7 +700,7 @@ def test_a_revocation_without_a_map_is_kept_for_the_next_one(
 ) -> None:
     done = post.run("revoke", "192.0.2.7")
     assert done.returncode == 0
-    assert len(journald.entries(f"MESSAGE_ID={REVOKE_ID}")) == 1
+    assert len(journald.entries(f"MESSAGE_ID={HAND_REVOCATION.id}")) == 1
     assert not post.map.exists()
 
 
@@ -760,8 +760,8 @@ def test_a_r_and_f_change_the_map(post: Post, journald: Journald) -> None:
     assert set(post.listed()) == {"192.0.2.7", "192.0.2.9"}
     assert ancestor("-f", *files).returncode == 0
     assert post.content() == {}
-    assert len(journald.entries(f"MESSAGE_ID={GRANT_ID}")) == 3
-    assert len(journald.entries(f"MESSAGE_ID={REVOKE_ID}")) == 2
+    assert len(journald.entries(f"MESSAGE_ID={HAND_GRANT.id}")) == 3
+    assert len(journald.entries(f"MESSAGE_ID={HAND_REVOCATION.id}")) == 2
 
 
 def test_the_ancestors_options_speak_in_its_name(post: Post) -> None:

@@ -17,7 +17,7 @@ DAEMONS = {f"patterns.{file.stem}" for file in (PACKAGE / "patterns").glob("[a-z
 
 # Innermost first. A module imports only from layers before its own.
 LAYERS = (
-    {"errors", "timespan", "clock", "changes"},
+    {"errors", "timespan", "clock", "changes", "message"},
     {"grant", "notify", "owner", "pages"},
     {"event", "locks"},
     {"patterns.identity", "patterns.tcpd", "ledger", "cursor", "policy", "mapfile"},
@@ -71,6 +71,7 @@ PURE = {
     "errors",
     "timespan",
     "changes",
+    "message",
     "grant",
     "event",
     "policy",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from journalrelay import clock
 from journalrelay.cursor import CursorFile, Place
 from journalrelay.event import Login, Record
-from journalrelay.ledger import GRANT_ID, REVOKE_ID
+from journalrelay.message import HAND_GRANT, HAND_REVOCATION
 from journalrelay.policy import Verdict
 from journalrelay.popmap import PopMap
 from lab.journald import login_line
@@ -52,11 +52,11 @@ def by_hand(kind: str, what: str, at_us: int, place: Path, **fields: str) -> byt
 
 def grant(number: int, at_us: int, expiry_s: int, place: Path, **fields: str) -> bytes:
     what = fields.pop("what", address(number))
-    return by_hand(GRANT_ID, what, at_us, place, **{"RELAY_EXPIRY": str(expiry_s), **fields})
+    return by_hand(HAND_GRANT.id, what, at_us, place, **{"RELAY_EXPIRY": str(expiry_s), **fields})
 
 
 def revoke(what: str, at_us: int, place: Path, **fields: str) -> bytes:
-    return by_hand(REVOKE_ID, what, at_us, place, **fields)
+    return by_hand(HAND_REVOCATION.id, what, at_us, place, **fields)
 
 
 def replayed(place: Path, entries: list[bytes], now_us: int = NOW_US) -> dict[bytes, int]:
@@ -209,8 +209,8 @@ def test_a_hand_entry_of_anybody_else_grants_nothing(place: Path, forged: dict[s
 def test_a_revocation_by_anybody_else_revokes_nothing(place: Path) -> None:
     entries = [
         login(1, NOW_US - 2 * MINUTE),
-        by_hand(REVOKE_ID, "all", NOW_US - MINUTE, place, uid="1000"),
-        by_hand(REVOKE_ID, address(1), NOW_US - MINUTE, place, machine_id="f" * 32),
+        by_hand(HAND_REVOCATION.id, "all", NOW_US - MINUTE, place, uid="1000"),
+        by_hand(HAND_REVOCATION.id, address(1), NOW_US - MINUTE, place, machine_id="f" * 32),
     ]
     assert set(replayed(place, entries)) == {key(1)}
 

@@ -11,6 +11,7 @@ import pytest
 from journalrelay.cli import journalrelay_parser, poprelayd_parser
 from journalrelay.config import KEYS
 from journalrelay.errors import ConfigError, NoInputError, PermissionRelayError, UsageError
+from journalrelay.message import COUNTED, EXPIRED, FAILED, NOTICE
 from journalrelay.site import RUNTIME, STATE
 
 TOP = Path(__file__).resolve().parent.parent
@@ -22,7 +23,6 @@ EXPOSURE = 2  # of 100, what systemd 252 and 257 both say of both services: 0.2 
 READING = {"SupplementaryGroups", "RuntimeDirectory", "RuntimeDirectoryMode", "WatchdogSec"}
 READING |= {"ExecReload", "Restart", "RestartSec", "RestartPreventExitStatus", "TimeoutStopSec"}
 DIFFERENT = {"Type", "ExecStart", "TimeoutStartSec", "UMask", "InaccessiblePaths"}
-DIFFERENT |= {"RestrictAddressFamilies", "SystemCallFilter"}
 
 Settings = dict[str, list[str]]
 
@@ -158,9 +158,16 @@ def test_only_the_daemon_reads_the_journal() -> None:
     assert {"-/var/log", "-/run/log"} <= set(hidden)
 
 
-def test_only_the_daemon_has_a_socket() -> None:
-    assert settings(DAEMON)["RestrictAddressFamilies"] == ["AF_UNIX"]
-    assert settings(EXPIRE)["RestrictAddressFamilies"] == ["none"]
+@pytest.mark.parametrize("name", [DAEMON, EXPIRE])
+def test_service_reaches_journald_and_no_network(name: str) -> None:
+    assert settings(name)["RestrictAddressFamilies"] == ["AF_UNIX"]
+    assert settings(name)["PrivateNetwork"] == ["yes"]
+
+
+def test_what_expiring_says_is_not_below_its_level() -> None:
+    """journald drops what a unit says below LogLevelMax=, in fields too."""
+    assert settings(EXPIRE)["LogLevelMax"] == ["notice"]
+    assert max(EXPIRED.priority, COUNTED.priority, FAILED.priority) <= NOTICE
 
 
 def test_the_daemon_can_read_the_boot_id() -> None:

@@ -15,9 +15,11 @@ from journalrelay.commands.address import revoked_network, typed_network
 from journalrelay.errors import NoInputError, PermissionRelayError, UnavailableError, UsageError
 from journalrelay.grant import Network, map_key, spell
 from journalrelay.ledger import Journal
+from journalrelay.log import in_journal
 from journalrelay.policy import never_granted
 from journalrelay.relay import withdraw
 from journalrelay.site import Site
+from journalrelay.teller import tell_expired
 from journalrelay.timespan import format_span
 
 
@@ -86,9 +88,11 @@ def expire(site: Site, *, dry_run: bool) -> int:
         count = sum(expiry <= now_s for expiry in popmap.read().values())
         print(f"{count} expired, would be removed")
     else:
-        count = popmap.expire(now_s)
-        if count:
-            print(f"{count} expired, removed")
+        expired = popmap.expire(now_s)
+        if expired and in_journal():
+            tell_expired(site.log(), expired, site.config.shown)
+        elif expired:
+            print(f"{len(expired)} expired, removed")
     return os.EX_OK
 
 
