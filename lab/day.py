@@ -18,6 +18,10 @@ FORGED = (
     f"pop3-login: Login: user=<anna>, method=PLAIN, rip={LIE}, lip=192.0.2.1, mpid=7, session=<x>"
 )
 FEATURE = "FEATURE(`poprelay')dnl\n"
+COMPLETION = (
+    "source /usr/share/bash-completion/bash_completion; "
+    "_completion_loader journalrelay || [ $? = 124 ]; complete -p journalrelay"
+)
 SERVICE, EXPIRE, TIMER = "poprelayd.service", "poprelayd-expire.service", "poprelayd-expire.timer"
 # Everything but what other packages and the kernel keep there.
 SNAPSHOT = (
@@ -79,7 +83,7 @@ class Day(Stage):
         for unit in (SERVICE, TIMER):
             self.unit_is(unit, "enabled", "active")
         expect("conffiles", host.run("dpkg-query -W -f '${Conffiles}' poprelayd").split()[0], CONF)
-        self._pages()
+        self._papers()
         size = host.run("dpkg-query -W -f '${Installed-Size}' poprelayd")
         return f"enabled and active, {size} KiB installed, says the line for sendmail.mc"
 
@@ -329,10 +333,16 @@ class Day(Stage):
         self.host.copy_in(ROAD, "/var/tmp/road")
         return self.host.run("python3 /var/tmp/road").splitlines()[-1]
 
-    def _pages(self) -> None:
-        """Open every page that the units name, and look for what else belongs to a package."""
+    def _papers(self) -> None:
+        """Open every page that the units name, and look for catalog and completions."""
+        host = self.host
         for unit in (SERVICE, EXPIRE, TIMER):
-            pages = re.findall(r"man:([\w.-]+)\((\d)\)", self.host.property("Documentation", unit))
+            pages = re.findall(r"man:([\w.-]+)\((\d)\)", host.property("Documentation", unit))
             expect(f"{unit} names a page", bool(pages), True)
             for name, section in pages:
-                self.host.run(f"man -w {section} {name}")
+                host.run(f"man -w {section} {name}")
+        explained = host.run(f"journalctl -q -x -o short -u {SERVICE} -n 5")
+        expect("journalctl -x explains", "-- Defined-By: poprelayd" in explained, True)
+        host.run(COMPLETION)
+        host.run("ls /usr/share/zsh/vendor-completions/_journalrelay")
+        host.run("ls /usr/share/fish/vendor_completions.d/journalrelay.fish")
