@@ -342,7 +342,7 @@ class Day(Stage):
             for name, section in pages:
                 host.run(f"man -w {section} {name}")
         explained = host.run(f"journalctl -q -x -o short -u {SERVICE} -n 5")
-        expect("journalctl -x explains", "-- Defined-By: poprelayd" in explained, True)
+        expect("journalctl -x explains", "Defined-By: poprelayd" in explained, True)
         host.run(COMPLETION)
         host.run("ls /usr/share/zsh/vendor-completions/_journalrelay")
         host.run("ls /usr/share/fish/vendor_completions.d/journalrelay.fish")
