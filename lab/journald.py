@@ -297,6 +297,10 @@ class Sender:
         datagrams = [self._datagram(_bytes(message)) for message in messages]
         self._put(datagrams)
 
+    def send_raw(self, datagram: bytes) -> None:
+        """Log what the process has put into the socket, header and padding included."""
+        self._put([datagram])
+
     def send_fields(self, fields: Iterable[tuple[str, str | bytes]]) -> None:
         """Log one entry by the native protocol, fields as given: also twice the same one."""
         if self.transport != "journal":
@@ -306,6 +310,7 @@ class Sender:
     def become(self, uid: int) -> None:
         """Give up root for UID, as a server does for the account that has logged in."""
         assert self._process.stdin is not None
+        self.uid = uid
         self._process.stdin.write(struct.pack("!II", BECOME, uid))
         self._process.stdin.flush()
         self._wait_done()

@@ -1,7 +1,7 @@
 """Journal files made from text: what was logged, by whom and when is the caller's to choose."""
 
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 JOURNAL_REMOTE = "/lib/systemd/systemd-journal-remote"
@@ -73,6 +73,27 @@ def entry(
 def export(fields: Iterable[Field]) -> bytes:
     """Encode fields as one entry of the journal export format; any bytes are safe in a value."""
     return b"".join(_field(name, value) for name, value in fields) + b"\n"
+
+
+def parse_export(text: bytes) -> Iterator[list[tuple[str, bytes]]]:
+    """Yield each entry of the journal export format as its fields, in their order."""
+    fields: list[tuple[str, bytes]] = []
+    at = 0
+    while at < len(text):
+        end = text.index(b"\n", at)
+        name, equals, value = text[at:end].partition(b"=")
+        at = end + 1
+        if not name:
+            yield fields
+            fields = []
+            continue
+        if not equals:
+            size = int.from_bytes(text[at : at + 8], "little")
+            value = text[at + 8 : at + 8 + size]
+            at += 8 + size + 1
+        fields.append((name.decode(), value))
+    if fields:
+        yield fields
 
 
 def _field(name: str, value: str | bytes) -> bytes:
