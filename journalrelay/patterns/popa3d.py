@@ -10,11 +10,17 @@ import re
 
 from journalrelay.patterns.identity import LOGIN_UID, socket_unit
 from journalrelay.patterns.pattern import Daemon, Pattern
+from journalrelay.patterns.tcpd import CONNECT_BY_NAME, CONNECTS_BY_NAME
 
 _ADDRESS = rb"(?P<address>[0-9A-Fa-f:.]{2,45})"
 _USER = rb"(?P<user>[^\x00-\x20\x7f]{1,128})"
 _PASSED = re.compile(rb"Authentication passed for " + _USER)
 _INETD = ("inetd.service", "xinetd.service")
+# tcpd becomes the daemon; journald may still know the process by either
+_TCPD = {
+    "_SYSTEMD_UNIT": _INETD,
+    "_EXE": ("/usr/sbin/tcpd", "/usr/sbin/popa3d", "/usr/local/sbin/popa3d"),
+}
 
 POPA3D = Daemon(
     name="popa3d",
@@ -34,17 +40,14 @@ POPA3D = Daemon(
         Pattern(
             re.compile(rb"connect from [^\x00-\x20\x7f()]{1,255} \(" + _ADDRESS + rb"\)"),
             tells="connect",
-            # tcpd becomes the daemon; journald may still know the process by either
-            identity={
-                "_SYSTEMD_UNIT": _INETD,
-                "_EXE": ("/usr/sbin/tcpd", "/usr/sbin/popa3d", "/usr/local/sbin/popa3d"),
-            },
+            identity=_TCPD,
             samples={
                 # tcp_wrappers 7.6.q (Debian 12), recorded before another daemon
                 "connect from 192.0.2.10 (192.0.2.10)": "192.0.2.10",
                 "connect from client.example.org (2001:db8::10)": "2001:db8::10",
             },
         ),
+        Pattern(CONNECT_BY_NAME, samples=CONNECTS_BY_NAME, tells="connect", identity=_TCPD),
         Pattern(
             _PASSED,
             service="pop3",
