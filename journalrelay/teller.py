@@ -2,7 +2,7 @@
 
 from journalrelay.changes import Committed
 from journalrelay.errors import printable
-from journalrelay.event import Login, Record
+from journalrelay.event import NOWHERE, Login, Record
 from journalrelay.grant import parse_key, spell
 from journalrelay.ledger import GRANTED_ID, REVOKED_ID
 from journalrelay.log import INFO, NOTICE, WARNING, Log
@@ -35,7 +35,7 @@ class Teller:
             if len(self._told) >= _TOLD_AT_MOST:
                 self._told.clear()
             self._told.add((verdict.key, verdict.reason))
-            self.say(f"refused {login.address}: {verdict.reason} ({_who(login)})")
+            self.say(f"refused {_whence(login)}: {verdict.reason} ({_who(login)})")
 
     def committed(self, committed: Committed) -> None:
         """Tell what a batch changed, now that it is in the map; a renewal is no event."""
@@ -84,8 +84,14 @@ class Teller:
         self._log(WARNING, text)
 
 
+def _whence(login: Login) -> str:
+    """Return the client's address, its name while that is all there is."""
+    return login.host if login.address == NOWHERE and login.host else str(login.address)
+
+
 def _who(login: Login) -> str:
-    return f"{login.service} login of {_user(login)} at {login.daemon}"
+    by = f" by the name {login.host}" if login.host and login.address != NOWHERE else ""
+    return f"{login.service} login of {_user(login)} at {login.daemon}{by}"
 
 
 def _user(login: Login) -> str:
