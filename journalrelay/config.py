@@ -116,6 +116,12 @@ KEYS = (
     Key("relay.max_grant", "7d", _span, "the longest life of a grant by hand"),
     Key("relay.skew", "1min", _span, "how far ahead of our clock a login's time may lie"),
     Key("daemons.enable", "auto", _daemons, "which POP and IMAP daemons are read"),
+    Key(
+        "daemons.resolve",
+        "",
+        _optional(_span),
+        "how long to try to confirm a host name that stands for an address; empty: never",
+    ),
     Key("source.kind", "auto", _choice("journal", "auto"), "where logins are read"),
     Key("source.directory", "", _optional(_path), "a journal directory instead of this host's"),
     Key("source.namespace", "", _optional(namespace), "a journal namespace instead of the default"),
@@ -147,6 +153,7 @@ class Config:
 
     rules: Rules
     daemons: tuple[Daemon, ...]
+    resolve_us: int | None
     directory: Path | None
     namespace: str | None
     map_path: Path
@@ -249,6 +256,7 @@ def _build(values: Mapping[str, Any]) -> Config:
             skew_us=got["relay.skew"],
         ),
         daemons=got["daemons.enable"],
+        resolve_us=got["daemons.resolve"],
         directory=got["source.directory"],
         namespace=got["source.namespace"],
         map_path=got["map.path"],

@@ -91,7 +91,8 @@ class Daemon:
             if not same:
                 os.close(self._lock)
         self._site, self._lock, self._teller, self._relay = site, lock, teller, relay
-        self._source, self._popmap = parts.source, parts.popmap
+        self._source, self._popmap, self._names = parts.source, parts.popmap, parts.names
+        self._names.probe(clock.monotonic_us())
         self._counted, self._count_due_s = None, 0.0
         for note in notes:
             teller.fault(note)
@@ -154,6 +155,9 @@ class Daemon:
             self._teller.fault(why)
         self._relay.save()
         self._teller.trouble(self._source.trouble())
+        unasked = self._names.fault()
+        if unasked:
+            self._teller.fault(unasked)
         self._count()
         place, report = self._source.place(), self._teller.report
         if place:

@@ -1,9 +1,13 @@
 """What flows through the house: records from a source, and the events that they prove."""
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Protocol
 
 from journalrelay.grant import Address, Network
+
+# The address of a login while its host name alone is known. It is never granted.
+NOWHERE = ipaddress.IPv4Address("0.0.0.0")
 
 
 class Record(Protocol):
@@ -32,6 +36,35 @@ class Record(Protocol):
         """Return the record's place, from which the source can be read again."""
 
 
+class Passed:
+    """What is still asked of a record when its source has gone on."""
+
+    def __init__(self, record: Record) -> None:
+        self.message = record.message
+        self._logged_at_us = record.logged_at_us()
+        self._clock_ahead_us = record.clock_ahead_us()
+        try:
+            self._cursor = record.cursor()
+        except OSError:  # its file goes away just now
+            self._cursor = ""
+
+    def field(self, _name: str) -> bytes | None:
+        """Return None: nobody's word is trusted any more."""
+        return None
+
+    def logged_at_us(self) -> int:
+        """Return when it was logged."""
+        return self._logged_at_us
+
+    def clock_ahead_us(self) -> int:
+        """Return how far the clock that stamped it ran ahead."""
+        return self._clock_ahead_us
+
+    def cursor(self) -> str:
+        """Return its place."""
+        return self._cursor
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """Who logged a record; ``identifier`` is the name that it gave itself, where that matters."""
@@ -51,7 +84,11 @@ def process_of(record: Record) -> Process | None:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A client proved to a POP or IMAP daemon who it is; ``doubt`` says why it may not have."""
+    """A client proved to a POP or IMAP daemon who it is; ``doubt`` says why it may not have.
+
+    ``host`` is the client's name where the line has no address; NOWHERE is its address until the
+    name is confirmed.
+    """
 
     address: Address
     user: bytes
@@ -61,6 +98,7 @@ class Login:
     server: Address | None = None
     clock_ahead_us: int = 0
     doubt: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ four groups, ``ipv6:2001:db8:1:2``.
 """
 
 import ipaddress
+import re
 from functools import lru_cache
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _IPV6 = b"ipv6:"
+_HOST = re.compile(rb"[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}\.[A-Za-z][A-Za-z0-9-]{0,62}")
 
 
 @lru_cache(maxsize=4096)
@@ -28,6 +30,15 @@ def parse_address(text: bytes) -> Address | None:
     if isinstance(address, ipaddress.IPv6Address):
         return None if address.scope_id else address.ipv4_mapped or address
     return address
+
+
+def parse_host(text: bytes) -> str | None:
+    """Return the host name that a log line spelled, in lower case, or None if it is none.
+
+    The last part begins with a letter and is not the only one: what a resolver takes for an
+    address however it is spelled (``203.0.113.66``, ``0x7f.1``) is no name, nor is ``UNKNOWN``.
+    """
+    return text.decode("ascii").lower() if _HOST.fullmatch(text) else None
 
 
 def fold(address: Address, ipv6_prefix: int) -> Network:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from journalrelay import correlate
 from journalrelay.correlate import Connections
-from journalrelay.event import Login, Process, Record, process_of
+from journalrelay.event import NOWHERE, Login, Process, Record, process_of
 from journalrelay.forgery import Predecessors
 from journalrelay.patterns import Daemon, Dispatch, Told
 from journalrelay.patterns.identity import listed
@@ -22,10 +22,10 @@ LOST_MATCHES = [f"MESSAGE_ID={_LOST_ID}".encode(), b"_TRANSPORT=driver"]
 
 
 class Logins:
-    """Recognise the logins at ``daemons``."""
+    """Recognise the logins at ``daemons``, with ``by_name`` also those without an address."""
 
-    def __init__(self, daemons: Iterable[Daemon]) -> None:
-        self._dispatch = Dispatch(daemons := tuple(daemons))
+    def __init__(self, daemons: Iterable[Daemon], *, by_name: bool = False) -> None:
+        self._dispatch = Dispatch(daemons := tuple(daemons), by_name=by_name)
         self._watched = _units(daemon for daemon in daemons if daemon.forgeable)
         self.look_back_us = correlate.LONGEST_US if remembers(daemons) else 0
         self.forget()
@@ -46,7 +46,7 @@ class Logins:
         if told.tells == "connect":
             self._connect(record, told, doubt)
             return None
-        if told.address is None:
+        if told.address is None and not told.host:
             told = self._completed(record, told)
         return _login(record, told, doubt) if told else None
 
@@ -67,12 +67,14 @@ class Logins:
             self._connections.note(_speaker(process, record), told, record.logged_at_us())
 
     def _completed(self, record: Record, told: Told) -> Told | None:
-        """Return a login with the address that its process's connect line has told."""
+        """Return a login with the address, or name, that its process's connect line has told."""
         process = process_of(record)
         if process is None:
             return None
         by = self._connections.take(_speaker(process, record), record.logged_at_us())
-        return by and told._replace(address=by.address, server=told.server or by.server)
+        if by is None:
+            return None
+        return told._replace(address=by.address, host=by.host, server=told.server or by.server)
 
     def _lose(self, record: Record) -> None:
         """Take notice of what journald says it has swallowed."""
@@ -109,10 +111,10 @@ def _speaker(process: Process, record: Record) -> Process:
 
 
 def _login(record: Record, told: Told, doubt: str) -> Login | None:
-    if told.address is None:
+    if told.address is None and not told.host:
         return None
     return Login(
-        address=told.address,
+        address=told.address or NOWHERE,
         user=told.user,
         service=told.service,
         daemon=told.daemon.name,
@@ -120,4 +122,5 @@ def _login(record: Record, told: Told, doubt: str) -> Login | None:
         server=told.server,
         clock_ahead_us=record.clock_ahead_us(),
         doubt=doubt,
+        host=told.host,
     )

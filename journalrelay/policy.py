@@ -144,6 +144,13 @@ def decide(login: Login, revocations: Revocations, now_us: int, rules: Rules) ->
     return _timed(key, _end_s(login.logged_at_us, rules.window_of(login.daemon)), now_us)
 
 
+def past(login: Login, now_us: int, rules: Rules) -> Verdict | None:
+    """Return the verdict on a login whose window is over, from wherever it came; else None."""
+    key = login_key(login.address, rules.ipv6_prefix)
+    verdict = _timed(key, _end_s(login.logged_at_us, rules.window_of(login.daemon)), now_us)
+    return verdict if verdict.word == "expired" else None
+
+
 def decide_by_hand(
     grant: HandGrant, revocations: Revocations, now_us: int, rules: Rules
 ) -> Verdict:

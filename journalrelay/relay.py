@@ -5,23 +5,33 @@ place is kept. Read this first.
 
 One step is one batch. Nothing flows back, and everything may be done twice: expiries only grow,
 and a login older than its address's last revocation is worth nothing. That is why a kill at any
-instant costs no more than reading some records again.
+instant costs no more than reading some records again. A login that has a host name and no address
+waits beside the road, before policy; the place that is kept waits with it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from journalrelay import clock, ledger
 from journalrelay.changes import Changes, Committed
 from journalrelay.cursor import CursorFile, Place
 from journalrelay.errors import DataError, NoInputError, TryAgainError
-from journalrelay.event import Event, HandGrant, Login, Record, Revocation
+from journalrelay.event import Event, HandGrant, Login, Passed, Record, Revocation
 from journalrelay.grant import Network, map_key
 from journalrelay.logins import LOST_MATCHES, Logins, remembers
 from journalrelay.mapfile import MapReplacedError
+from journalrelay.names import Answer, Names
 from journalrelay.patterns import Daemon, identity
-from journalrelay.policy import Revocations, Rules, Verdict, decide, decide_by_hand, revoked_keys
+from journalrelay.policy import (
+    Revocations,
+    Rules,
+    Verdict,
+    decide,
+    decide_by_hand,
+    past,
+    revoked_keys,
+)
 from journalrelay.popmap import PopMap
 from journalrelay.sources.source import Source
 
@@ -29,6 +39,14 @@ BATCH = 10_000
 _ANEW = "the map is made anew from the journal"
 
 Witness = Callable[[Record, Login, Verdict], None]
+
+
+class Waiting(NamedTuple):
+    """A login that waits for its host name, and who wants to see it."""
+
+    record: Record
+    login: Login
+    witness: Witness
 
 
 class Step(NamedTuple):
@@ -48,6 +66,7 @@ class Parts:
     rules: Rules
     popmap: PopMap
     kept: CursorFile
+    names: Names[Waiting]
 
 
 def unwitnessed(record: Record, login: Login, verdict: Verdict) -> None:
@@ -64,7 +83,8 @@ class Relay:
         heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
         self._source = parts.source
-        self._logins = Logins(parts.daemons)
+        self._names = parts.names
+        self._logins = Logins(parts.daemons, by_name=bool(parts.names.within_us))
         self._rules = parts.rules
         self._popmap = parts.popmap
         self._kept = parts.kept
@@ -136,6 +156,7 @@ class Relay:
         """Write the map anew from what the journal says, and go on from its end."""
         began_us = clock.monotonic_us()
         changes = self.recall(now_us)
+        self._names.forget()
         self._source.seek_time(now_us - self._rules.look_back_us)
         while self._gather(changes, now_us, BATCH, unwitnessed) == BATCH:
             self._source.refresh()
@@ -229,9 +250,13 @@ class Relay:
             self.rebuild(now_us)
         return why
 
+    def linger(self) -> bool:
+        """Tell whether a host name is still to be confirmed, after waiting for the next one."""
+        return self._names.linger()
+
     def save(self) -> None:
-        """Keep the place that the map has reached."""
-        read_to = self._source.place()
+        """Keep the place that the map has reached: what waits for its host name has not."""
+        read_to = self._names.place(self._source.place())
         if read_to is None:
             return
         place = Place(*read_to, clock.boot_id(), self._clock_us, self._popmap.known())
@@ -263,6 +288,9 @@ class Relay:
         if self._moves != self._source.moves:
             self._warm_up()
         began_us, count = clock.monotonic_us(), 0
+        for waiting, answer in self._names.settled(began_us):
+            self._judge(waiting._replace(login=_named(waiting.login, answer)), changes, now_us)
+        before = self._source.place()
         for record in self._source.read(limit):
             count += 1
             event = self._interpret(record)
@@ -272,12 +300,28 @@ class Relay:
             if event.logged_at_us > now_us:
                 at_us += clock.monotonic_us() - began_us
             if isinstance(event, Login):
-                verdict = decide(event, self._revocations, at_us, self._rules)
-                _note(verdict, changes)
-                witness(record, event, verdict)
+                told = self._come(Waiting(record, event, witness), before, at_us)
+                if told:
+                    self._judge(told, changes, at_us)
             else:
                 self._do_by_hand(event, changes, at_us, removing)
         return count
+
+    def _come(self, told: Waiting, before: tuple[str, int] | None, now_us: int) -> Waiting | None:
+        """Return a login that can be judged now, None when it must wait for its host name."""
+        login = told.login
+        if not login.host or login.doubt or past(login, now_us, self._rules):
+            return told
+        waiting = told._replace(record=Passed(told.record))
+        answer = self._names.put(login.host, waiting, before, clock.monotonic_us())
+        return told._replace(login=_named(login, answer)) if answer else None
+
+    def _judge(self, told: Waiting, changes: Changes, now_us: int) -> None:
+        record, login, witness = told
+        verdict = past(login, now_us, self._rules) if login.host else None
+        verdict = verdict or decide(login, self._revocations, now_us, self._rules)
+        _note(verdict, changes)
+        witness(record, login, verdict)
 
     def _warm_up(self) -> None:
         """Where reading begins anew, remember what the records before told; they grant nothing.
@@ -319,6 +363,14 @@ def withdraw(network: Network | None, changes: Changes) -> None:
     changes.remove(revoked_keys(network))
     if network.prefixlen == 64:
         changes.remove_within(map_key(network) + b":")
+
+
+def _named(login: Login, answer: Answer) -> Login:
+    """Return a login with what came of its host name."""
+    if answer.address:
+        return replace(login, address=answer.address)
+    why = f" ({answer.failure})" if answer.failure else ""
+    return replace(login, doubt=f"{answer.reason}: {login.host}{why}")
 
 
 def _note(verdict: Verdict, changes: Changes) -> None:

@@ -9,8 +9,10 @@ from journalrelay import ledger
 from journalrelay.config import Config
 from journalrelay.cursor import CursorFile
 from journalrelay.log import Log, open_log
+from journalrelay.names import Names
 from journalrelay.popmap import PopMap
 from journalrelay.relay import Parts, matches
+from journalrelay.resolve import Resolver
 from journalrelay.sources.journal import JournalSource, Where
 
 STATE = Path("/var/lib/poprelayd")
@@ -58,6 +60,7 @@ class Site:
             rules=self.config.rules,
             popmap=self.popmap(careful=False),
             kept=CursorFile(self.state, source.name),
+            names=Names(Resolver(), self.config.resolve_us or 0),
         )
 
     def found(self) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from journalrelay import clock
 from journalrelay.changes import Committed
 from journalrelay.errors import printable
-from journalrelay.event import Login, Record
+from journalrelay.event import NOWHERE, Login, Record
 from journalrelay.grant import parse_key, spell
 from journalrelay.log import Log
 from journalrelay.message import (
@@ -136,12 +136,14 @@ class Teller:
         if not self._shown.addresses:  # behind the colon is the network, perhaps of one address
             reason = reason.partition(":")[0]
         told = self._fields(login, RELAY_REASON=reason)
-        self._tell(REFUSED, str(login.address), f": {reason} ({self._who(login)})", **told)
+        self._tell(REFUSED, _whence(login), f": {reason} ({self._who(login)})", **told)
 
     def _who(self, login: Login) -> str:
         """Return whose login it was; the user's name is the client's text, and so quoted."""
         of = f" of {_user(login)!r}" if self._shown.users else ""
-        return f"{login.service} login{of} at {login.daemon}"
+        named = login.host and login.address != NOWHERE and self._shown.addresses
+        by = f" by the name {login.host}" if named else ""
+        return f"{login.service} login{of} at {login.daemon}{by}"
 
     def _fields(self, login: Login, **others: str) -> dict[str, str | None]:
         user = printable(_user(login)) if self._shown.users else None
@@ -182,6 +184,11 @@ def _tell(
 def _count(log: Log, kind: Kind, count: int, more: str = "") -> None:
     text = f"{kind.word} {count} {more}address{'' if count == 1 else 'es'}"
     log(COUNTED, text, RELAY_EVENT=kind.word, RELAY_COUNT=str(count))
+
+
+def _whence(login: Login) -> str:
+    """Return the client's address, its name while that is all there is."""
+    return login.host if login.address == NOWHERE and login.host else str(login.address)
 
 
 def _user(login: Login) -> str:

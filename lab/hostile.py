@@ -9,7 +9,7 @@ import re
 from random import Random
 from typing import NamedTuple
 
-from journalrelay.grant import parse_address
+from journalrelay.grant import parse_address, parse_host
 from journalrelay.patterns import REGISTRY, TRUSTED_FIELDS, Daemon, Dispatch
 from journalrelay.patterns.identity import Like, example
 from lab.record import FakeRecord
@@ -79,9 +79,11 @@ class Crowd:
 class Ear:
     """Reads what one daemon has said, as each of the senders that its patterns know."""
 
-    def __init__(self, daemon: Daemon, daemons: tuple[Daemon, ...] = REGISTRY) -> None:
+    def __init__(
+        self, daemon: Daemon, daemons: tuple[Daemon, ...] = REGISTRY, *, by_name: bool = True
+    ) -> None:
         self.daemon = daemon
-        self._dispatch = Dispatch(daemons)
+        self._dispatch = Dispatch(daemons, by_name=by_name)
         self._senders: list[dict[str, str]] = []
         for pattern in daemon.patterns:
             units = daemon.identity_of(pattern)["_SYSTEMD_UNIT"]
@@ -102,6 +104,8 @@ class Ear:
                 return Heard(taken, f"taken for a {told.tells}")
             if told.address not in (None, parse_address(who.address)):
                 return Heard(taken, f"taken for one of {told.address}")
+            if told.host not in ("", parse_host(who.host)) or (told.host and not said.by_name):
+                return Heard(taken, f"taken for one of {told.host}")
         return Heard(taken)
 
     def overhear(self, line: bytes) -> Heard:

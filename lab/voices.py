@@ -24,10 +24,12 @@ class Client:
 
 
 class Said(NamedTuple):
-    """One line, and what it may be taken for: a login, a connect line, or neither."""
+    """One line, and what it may be taken for: a login, a connect line, or neither; ``by_name``
+    where it has the client's name and no address."""
 
     line: bytes
     tells: str = ""
+    by_name: bool = False
 
 
 def login(line: bytes) -> Said:
@@ -143,6 +145,11 @@ def _tcpd(who: Client) -> Iterator[Said]:
     yield connect(b"connect from %b (%b)" % (who.host, who.address))
     yield connect(b"connect from %b@%b (%b)" % (_word(who.user)[:255], who.host, who.address))
     yield Said(b"refused connect from %b (%b)" % (who.host, who.address))
+    if re.fullmatch(rb"[0-9.]+", who.host):
+        return  # it looks whether the name is the address's: so it is no other address
+    for client in (who.host, b"%b@%b" % (_word(who.user)[:255], who.host)):  # without IPv6
+        yield Said(b"connect from " + client, "connect", by_name=True)
+        yield Said(b"refused connect from " + client)
 
 
 def _mailutils(who: Client) -> Iterator[Said]:
@@ -255,7 +262,7 @@ def _uw(who: Client) -> Iterator[Said]:
     for end in (b"", b" nmsgs=3/12", b" no mailbox", b" mech=PLAIN"):
         yield login(b"Login user=%b host=%b%b" % (user, host, end))
         yield login(b"Admin Login user=%b host=[%b]%b" % (user, who.address, end))
-    yield Said(b"Login user=%b host=%b" % (user, who.host[:80]))
+    yield Said(b"Login user=%b host=%b" % (user, who.host[:80]), "login", by_name=True)
     yield Said(b"Login failed user=%b auth=%b host=%b" % (user[:64], user[:64], host))
     yield Said(b"Logout user=%b host=%b" % (user, host))
     yield Said(b"IMAP login to host=%b user=%b host=%b" % (user, user, host))

@@ -147,7 +147,7 @@ def test_every_setting_is_described_with_its_default() -> None:
     told = dict(items)
     assert list(told) == [
         *(key.name for key in KEYS if key.name.startswith("relay.")),
-        "daemons.enable",
+        *(key.name for key in KEYS if key.name.startswith("daemons.")),
         WINDOW_OF_DAEMON.name,
         *(key.name for key in KEYS if key.name.startswith(("source.", "map.", "log."))),
     ]
@@ -239,7 +239,7 @@ def test_sample_without_the_number_signs_is_the_defaults(tmp_path: Path) -> None
     full = tmp_path / "full.conf"
     full.write_text(uncommented(SAMPLE.read_text("utf-8")))
     settings = tomllib.loads(full.read_text())
-    assert settings["daemons"].keys() == {"enable", "dovecot"}  # one, as the example
+    assert settings["daemons"].keys() == {"enable", "resolve", "dovecot"}  # one, as the example
     assert {f"{table}.{name}" for table, values in settings.items() for name in values} - {
         f"daemons.{daemon.name}" for daemon in REGISTRY
     } == {key.name for key in KEYS}

@@ -61,6 +61,13 @@ def test_no_other_sender_is_believed(daemon: Daemon, random: Random) -> None:
         assert EARS[daemon.name].fooled(said.line, random) == ""
 
 
+@pytest.mark.parametrize("daemon", REGISTRY, ids=called)
+def test_a_name_alone_is_not_heard_where_names_are_not_asked_for(daemon: Daemon) -> None:
+    ear = Ear(daemon, by_name=False)
+    for said in VOICES[daemon.name](PLAIN):
+        assert ear.hear(said, PLAIN).taken == (bool(said.tells) and not said.by_name), said
+
+
 def test_the_crowd_does_lie() -> None:
     """Each daemon's clients try every line of its own with the lie in it."""
     for daemon in REGISTRY:

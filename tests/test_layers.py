@@ -20,8 +20,8 @@ LAYERS = (
     {"errors", "timespan", "clock", "changes", "message"},
     {"grant", "notify", "owner", "pages"},
     {"event", "locks"},
-    {"patterns.identity", "patterns.tcpd", "ledger", "cursor", "policy", "mapfile"},
-    {"patterns.pattern", "popmap"},
+    {"patterns.identity", "patterns.tcpd", "ledger", "cursor", "policy", "mapfile", "names"},
+    {"patterns.pattern", "popmap", "resolve"},
     {"patterns.dispatch", "log", "report"} | DAEMONS,
     {"patterns"},
     {"config", "sources.source", "teller", "correlate"},
@@ -43,8 +43,9 @@ ONE_ROOM = {
     "argparse": {"cli"},
     "tomllib": {"config"},
     "sdnotify": {"notify"},
+    "threading": {"resolve"},
 }
-OUTSIDE = {"os", "time", "socket", "subprocess", "pathlib", "fcntl", "sys"}
+OUTSIDE = {"os", "time", "socket", "subprocess", "pathlib", "fcntl", "sys", "threading"}
 
 
 def name_of(file: Path) -> str:
@@ -78,6 +79,7 @@ PURE = {
     "logins",
     "correlate",
     "forgery",
+    "names",
 } | {module for module in RANK if module.startswith("patterns")}
 
 

@@ -58,7 +58,7 @@ def test_a_daemon_is_whole(daemon: Daemon) -> None:
         groups = set(pattern.regex.groupindex)
         assert pattern.samples
         assert pattern.regex.flags == 0, "several patterns are compiled into one"
-        assert groups <= {"user", "address", "server", "service", "session"}
+        assert groups <= {"user", "address", "host", "server", "service", "session"}
         identity = daemon.identity_of(pattern)
         assert set(identity) == set(TRUSTED_FIELDS)
         assert isinstance(identity["SYSLOG_IDENTIFIER"], tuple), "by which it is found"
@@ -67,10 +67,11 @@ def test_a_daemon_is_whole(daemon: Daemon) -> None:
             isinstance(values, Like) and "address" in values.regex.groupindex
             for values in identity.values()
         )
+        assert not {"address", "host"} <= groups, "an address needs no name"
         if pattern.tells == "login":
-            assert "user" in groups and ("address" in groups or told or connects)
+            assert "user" in groups and (groups & {"address", "host"} or told or connects)
         if pattern.tells == "connect":
-            assert "address" in groups or told
+            assert groups & {"address", "host"} or told
             assert identity["_UID"] == ("0",), "who is not root yet cannot be a client's process"
 
 
@@ -89,12 +90,14 @@ def test_no_users_own_unit_is_a_daemons(daemon: Daemon, pattern: Pattern) -> Non
 def test_each_sample_is_read(daemon: Daemon, pattern: Pattern, line: str) -> None:
     told = pattern_read(of(daemon, line, pattern), line_of(daemon, pattern))
     assert told and told.tells == pattern.tells
-    assert (str(told.address) if told.address else "") == pattern.samples[line]
+    assert (str(told.address) if told.address else told.host) == pattern.samples[line]
     assert told.tells != "login" or told.user
     assert told.tells != "login" or told.service in SERVICES
     if pattern.tells != "logout":
-        assert Dispatch([daemon]).read(of(daemon, line, pattern)) == told
-        assert Dispatch(REGISTRY).read(of(daemon, line, pattern)) == told
+        assert Dispatch([daemon], by_name=True).read(of(daemon, line, pattern)) == told
+        assert Dispatch(REGISTRY, by_name=True).read(of(daemon, line, pattern)) == told
+        unasked = Dispatch(REGISTRY).read(of(daemon, line, pattern))
+        assert unasked == (None if told.host else told)
 
 
 @pytest.mark.parametrize(("daemon", "pattern", "line"), SAMPLES, ids=called)

@@ -6,10 +6,7 @@ Runs inside a room: python3 -m lab.room -- python3 -m pytest tests/test_ruleset.
 import fcntl
 import os
 import re
-import socket
-import struct
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
@@ -20,6 +17,7 @@ import pytest
 from bsddb3 import db
 
 from lab import room
+from lab.nameserver import Nameserver
 from lab.sendmail import CF, PORT, Reply, RuleTest, Sendmail, Session, makemap, overlay
 
 LOCAL = "root@mail.example.test"
@@ -515,33 +513,9 @@ LISTED = "192.0.2.34"
 @pytest.fixture(scope="module")
 def blocklist() -> Iterator[None]:
     """A name server that lists LISTED and knows nothing else."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 53))
-        thread = threading.Thread(target=serve, args=(server,))
-        thread.start()
+    with Nameserver() as names:
+        names.forward(".".join([*reversed(LISTED.split(".")), "bl.example.test"]), "127.0.0.2")
         yield
-        server.sendto(b"", ("127.0.0.1", 53))
-        thread.join()
-
-
-def serve(server: socket.socket) -> None:
-    """Answer DNS queries: 127.0.0.2 for LISTED in bl.example.test, else no such name.
-
-    An empty datagram ends it.
-    """
-    listed = b"".join(
-        struct.pack("B", len(part)) + part.encode()
-        for part in [*reversed(LISTED.split(".")), "bl", "example", "test"]
-    )
-    while True:
-        query, client = server.recvfrom(512)
-        if not query:
-            return
-        hit = query[12:].startswith(listed + b"\0")
-        header = query[:2] + struct.pack("!5H", 0x8580 if hit else 0x8583, 1, int(hit), 0, 0)
-        question = query[12 : query.index(b"\0", 12) + 5]
-        answer = struct.pack("!HHHIH4B", 0xC00C, 1, 1, 60, 4, 127, 0, 0, 2) if hit else b""
-        server.sendto(header + question + answer, client)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["at once", "delay_checks"])

@@ -18,6 +18,7 @@ TOP = Path(__file__).resolve().parent.parent
 UNITS = TOP / "units"
 SYSTEMD = Path("/usr/lib/systemd/system")
 DAEMON, EXPIRE, TIMER = "poprelayd.service", "poprelayd-expire.service", "poprelayd-expire.timer"
+RESOLVE = "poprelayd-resolve.conf"
 EXPOSURE = 2  # of 100, what systemd 252 and 257 both say of both services: 0.2 of 10
 # What the daemon needs and expiring does not, and what it has otherwise
 READING = {"SupplementaryGroups", "RuntimeDirectory", "RuntimeDirectoryMode", "WatchdogSec"}
@@ -109,6 +110,40 @@ def test_expiring_is_exposed_to_less_than_the_daemon(root: Path) -> None:
         return {row["name"] for row in json.loads(done.stdout) if row["exposure"]}
 
     assert exposed(EXPIRE) < exposed(DAEMON)
+
+
+def open_network(root: Path) -> Path:
+    """Install the drop-in for host names, as its text says; return it."""
+    place = root / "etc/systemd/system" / f"{DAEMON}.d/resolve.conf"
+    place.parent.mkdir(parents=True)
+    return Path(shutil.copy(UNITS / RESOLVE, place))
+
+
+def test_drop_in_for_host_names_opens_the_network_and_nothing_else(root: Path) -> None:
+    before = exposures(root)
+    drop_in = open_network(root)
+    assert verify(root, DAEMON) == ""
+    changed = {name for name, exposure in exposures(root).items() if exposure != before[name]}
+    assert changed == {
+        "PrivateNetwork=",
+        "RestrictAddressFamilies=~AF_(INET|INET6)",
+        "IPAddressDeny=",
+    }
+    assert set(settings(RESOLVE)) == {
+        "PrivateNetwork",
+        "RestrictAddressFamilies",
+        "IPAddressAllow",
+    }
+    assert f"/etc/systemd/system/{DAEMON}.d/{drop_in.name}" in drop_in.read_text()
+
+
+def exposures(root: Path) -> dict[str, str]:
+    """Return what systemd says of each thing that the daemon is kept from."""
+    security = ("systemd-analyze", "security", f"--root={root}", "--offline=true")
+    return {
+        row["name"]: row["exposure"]
+        for row in json.loads(ask(*security, "--json=short", DAEMON).stdout)
+    }
 
 
 def test_programs_are_installed_and_take_these_arguments() -> None:

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from journalrelay import clock
 from journalrelay.errors import UsageError
-from journalrelay.event import Login, Record
+from journalrelay.event import NOWHERE, Login, Record
 from journalrelay.grant import parse_key, spell
 from journalrelay.locks import no_daemon
 from journalrelay.policy import Verdict
@@ -87,10 +87,11 @@ def _seek(source: Source, cursor: str) -> bool:
 
 
 def _walk(relay: Relay, source: Source, request: Request) -> int:
-    """Go on until nothing is left after the last commit: a revocation may have come meanwhile."""
+    """Go on until nothing is left after the last commit, a revocation may have come meanwhile,
+    and no login waits for its host name."""
     progress = Progress(sys.stderr, source) if sys.stderr.isatty() else None
     records, last = 0, -1
-    while last:
+    while last or relay.linger():
         source.refresh()
         if request.dry_run:
             last = relay.weigh(clock.now_us()).records
@@ -145,7 +146,7 @@ def _as_json(record: Record, login: Login, verdict: Verdict) -> str:
         {
             "cursor": record.cursor(),
             "time": login.logged_at_us / 1_000_000,
-            "address": spell(parse_key(verdict.key)),
+            "address": None if login.address == NOWHERE else spell(parse_key(verdict.key)),
             "user": login.user.decode("utf-8", "backslashreplace"),
             "service": login.service,
             "daemon": login.daemon,

@@ -17,13 +17,14 @@ _READ = ("login", "connect")
 
 
 class Dispatch:
-    """The patterns of ``daemons`` by which logins are recognised."""
+    """The patterns of ``daemons`` by which logins are recognised, with ``by_name`` also those
+    that have a host name in the address's place."""
 
-    def __init__(self, daemons: Iterable[Daemon]) -> None:
+    def __init__(self, daemons: Iterable[Daemon], *, by_name: bool = False) -> None:
         self._by_identifier: dict[bytes, list[Line]] = {}
         texts: dict[bytes, None] = {}
         for line in (line for daemon in daemons for line in daemon.lines):
-            if line.pattern.tells in _READ:
+            if line.pattern.tells in _READ and (by_name or not line.pattern.by_name):
                 texts[_NAMED.sub(b"(?:", line.pattern.regex.pattern)] = None
                 identity = line.daemon.identity_of(line.pattern)
                 for identifier in listed(identity, "SYSLOG_IDENTIFIER"):

@@ -10,7 +10,13 @@ import re
 
 from journalrelay.patterns.identity import LOGIN_UID
 from journalrelay.patterns.pattern import Daemon, Pattern
-from journalrelay.patterns.tcpd import CONNECT, CONNECTS, NO_CONNECTS
+from journalrelay.patterns.tcpd import (
+    CONNECT,
+    CONNECT_BY_NAME,
+    CONNECTS,
+    CONNECTS_BY_NAME,
+    NO_CONNECTS,
+)
 
 _USER = rb"(?P<user>[^\x00-\x20'`\x7f]{1,255})"
 _LOGIN = re.compile(rb"POP3 login: user `" + _USER + rb"', source [A-Za-z0-9._-]{1,32}")
@@ -31,6 +37,7 @@ MAILUTILS = Daemon(
     },
     patterns=(
         Pattern(CONNECT, samples=CONNECTS, tells="connect"),
+        Pattern(CONNECT_BY_NAME, samples=CONNECTS_BY_NAME, tells="connect"),
         Pattern(_OWN_CONNECT, samples={"Connect from 192.0.2.7": "192.0.2.7"}, tells="connect"),
         Pattern(_LOGIN, samples={"POP3 login: user `alice', source system": ""}, service="pop3"),
         Pattern(

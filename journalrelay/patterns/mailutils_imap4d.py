@@ -11,7 +11,13 @@ import re
 
 from journalrelay.patterns.identity import LOGIN_UID
 from journalrelay.patterns.pattern import Daemon, Pattern
-from journalrelay.patterns.tcpd import CONNECT, CONNECTS, NO_CONNECTS
+from journalrelay.patterns.tcpd import (
+    CONNECT,
+    CONNECT_BY_NAME,
+    CONNECTS,
+    CONNECTS_BY_NAME,
+    NO_CONNECTS,
+)
 
 _LOGIN = re.compile(
     rb"[Uu]ser `(?P<user>[^\x00-\x20'`\x7f]{1,255})' logged in "
@@ -29,6 +35,7 @@ MAILUTILS_IMAP4D = Daemon(
     },
     patterns=(
         Pattern(CONNECT, samples=CONNECTS, tells="connect"),
+        Pattern(CONNECT_BY_NAME, samples=CONNECTS_BY_NAME, tells="connect"),
         Pattern(
             _LOGIN,
             samples={"user `alice' logged in (source: system)": ""},

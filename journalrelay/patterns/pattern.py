@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from journalrelay.event import Record
-from journalrelay.grant import Address, parse_address
+from journalrelay.grant import Address, parse_address, parse_host
 from journalrelay.patterns.identity import Fields, Identity, fields_of, fitting
 
 LONGEST = 450  # bytes; what is longer may have been cut, and what follows a cut is the client's
@@ -24,12 +24,14 @@ class Pattern:
 
     ``tells`` is what the line proves: a login, the connection that a later login of the same
     process came by, or the end of a session. Groups of ``regex``: ``user``; ``address``, missing
-    where a connect line or the unit's instance tells it; and where shown ``server`` (the daemon's
-    own end), ``service`` and ``session``. ``service`` is the word for what the line does not
-    say, or a mapping from the line's own word (else the SYSLOG_IDENTIFIER) to it; what is not in
-    the mapping is not read. ``identity`` names the fields that are not the daemon's usual ones.
-    ``samples`` are real lines that it takes, each with its address, empty where a connect line
-    tells it.
+    where a connect line or the unit's instance tells it, or ``host`` where the line has the
+    client's name alone, which is read only if the operator says so; and where shown ``server``
+    (the daemon's own end), ``service`` and ``session``. ``service`` is the word for what the line
+    does not say, or a mapping from the line's own word (else the SYSLOG_IDENTIFIER) to it; what is
+    not in the mapping is not read. ``identity`` names the fields that are not the daemon's usual
+    ones.
+    ``samples`` are real lines that it takes, each with its address or host name, empty where a
+    connect line tells it.
     """
 
     regex: re.Pattern[bytes]
@@ -37,6 +39,11 @@ class Pattern:
     tells: Tells = "login"
     service: str | Mapping[str, str] = ""
     identity: Identity = field(default_factory=dict)
+
+    @property
+    def by_name(self) -> bool:
+        """Tell whether a host name stands in the address's place."""
+        return "host" in self.regex.groupindex
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Line(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What one record tells. ``address`` is None where another line tells it."""
+    """What one record tells. ``address`` is None where another line, or ``host``, tells it."""
 
     tells: Tells
     daemon: Daemon
@@ -85,6 +92,7 @@ class Told(NamedTuple):
     user: bytes
     address: Address | None
     server: Address | None
+    host: str = ""
 
 
 def sound(message: bytes) -> bool:
@@ -107,7 +115,8 @@ def read(record: Record, line: Line) -> Told | None:
     client = said.get("address") or around.get("address")
     server = said.get("server") or around.get("server")
     address = parse_address(client) if client else None
-    if service is None or (client and address is None):
+    host = parse_host(said["host"]) if pattern.by_name else ""
+    if service is None or host is None or (client and address is None):
         return None
     return Told(
         pattern.tells,
@@ -116,6 +125,7 @@ def read(record: Record, line: Line) -> Told | None:
         said.get("user") or b"",
         address,
         parse_address(server) if server else None,
+        host,
     )
 
 

@@ -10,12 +10,23 @@ import re
 
 from journalrelay.patterns.identity import LOGIN_UID, socket_unit
 from journalrelay.patterns.pattern import Daemon, Pattern
-from journalrelay.patterns.tcpd import CONNECT, CONNECTS, NO_CONNECTS
+from journalrelay.patterns.tcpd import (
+    CONNECT,
+    CONNECT_BY_NAME,
+    CONNECTS,
+    CONNECTS_BY_NAME,
+    NO_CONNECTS,
+)
 
 _ADDRESS = rb"(?P<address>[0-9A-Fa-f:.]{2,45})"
 _USER = rb"(?P<user>[^\x00-\x20\x7f]{1,128})"
 _PASSED = re.compile(rb"Authentication passed for " + _USER)
 _INETD = ("inetd.service", "xinetd.service")
+# tcpd becomes the daemon; journald may still know the process by either
+_TCPD = {
+    "_SYSTEMD_UNIT": _INETD,
+    "_EXE": ("/usr/sbin/tcpd", "/usr/sbin/popa3d", "/usr/local/sbin/popa3d"),
+}
 
 POPA3D = Daemon(
     name="popa3d",
@@ -35,13 +46,10 @@ POPA3D = Daemon(
         Pattern(
             CONNECT,
             tells="connect",
-            # tcpd becomes the daemon; journald may still know the process by either
-            identity={
-                "_SYSTEMD_UNIT": _INETD,
-                "_EXE": ("/usr/sbin/tcpd", "/usr/sbin/popa3d", "/usr/local/sbin/popa3d"),
-            },
+            identity=_TCPD,
             samples=CONNECTS,
         ),
+        Pattern(CONNECT_BY_NAME, samples=CONNECTS_BY_NAME, tells="connect", identity=_TCPD),
         Pattern(
             _PASSED,
             service="pop3",

@@ -12,7 +12,13 @@ import re
 
 from journalrelay.patterns.identity import LOGIN_UID
 from journalrelay.patterns.pattern import Daemon, Pattern
-from journalrelay.patterns.tcpd import CONNECT, CONNECTS, NO_CONNECTS
+from journalrelay.patterns.tcpd import (
+    CONNECT,
+    CONNECT_BY_NAME,
+    CONNECTS,
+    CONNECTS_BY_NAME,
+    NO_CONNECTS,
+)
 
 _USER = rb"(?:mapped )?user (?P<user>[^\x00-\x20\x7f]{1,40}) authenticated"
 _ADDRESS = rb"(?P<address>[0-9A-Fa-f:.]{2,45})"
@@ -72,6 +78,7 @@ SOLID_POP3D = Daemon(
             samples={"user bob authenticated through APOP": ""},
         ),
         Pattern(CONNECT, samples=CONNECTS, tells="connect"),
+        Pattern(CONNECT_BY_NAME, samples=CONNECTS_BY_NAME, tells="connect"),
         Pattern(
             re.compile(rb"connect from " + _ADDRESS),
             samples={"connect from 192.0.2.14": "192.0.2.14"},

@@ -2,8 +2,10 @@
 
 Source: tcpd.c of tcp_wrappers 7.6 with IPv6 (Debian, BSD), lines recorded on Debian 12. The client
 is a name from reverse DNS or, where hosts.allow asks for it, ``USER@NAME`` with what the client's
-own identd says: neither can hold a blank, and the address in brackets is the connection's. tcpd
-becomes the server by exec, so journald may know the process by either program.
+own identd says: neither can hold a blank, and the address in brackets is the connection's. Where
+tcpd is built without IPv6 there are no brackets: a name then stands alone, which tcpd has found to
+be that of the address. tcpd becomes the server by exec, so journald may know the process by either
+program.
 """
 
 import re
@@ -14,7 +16,16 @@ CONNECTS = {
     "connect from 2001:db8::10 (2001:db8::10)": "2001:db8::10",
     "connect from bob@203.0.113.66 (192.0.2.7)": "192.0.2.7",
 }
+CONNECT_BY_NAME = re.compile(rb"connect from (?:[!-~]{1,255}@)?(?P<host>[A-Za-z0-9._-]{1,255})")
+CONNECTS_BY_NAME = {
+    "connect from client.example.org": "client.example.org",
+    "connect from bob@203.0.113.66@Client.example.org": "client.example.org",
+}
 NO_CONNECTS = (
+    "connect from bob@203.0.113.66",
+    "connect from client.example.org@203.0.113.66",
+    "connect from localhost",
+    "refused connect from client.example.org",
     "refused connect from 203.0.113.66 (203.0.113.66)",
     "connect from x (203.0.113.66) (192.0.2.7)",
 )

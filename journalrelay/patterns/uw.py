@@ -4,8 +4,10 @@ Source: src/ipopd/ipop2d.c, ipop3d.c, src/imapd/imapd.c, tcp_unix.c and env_unix
 (jonabbey/panda-imap), and the patterns of pop-before-smtp 1.50 for older wordings. The line is
 logged when the process has become its user. User and host are cut at 80 characters each: so an
 address counts only with its closing bracket. The host's name is checked by tcp_name_valid() to
-be letters, digits, dots and dashes; where only a name stands (``host=mail.example.org``), or
-UNKNOWN, there is no address to grant. The user's name is a real account's; that it may hold
+be letters, digits, dots and dashes. Versions of the nineties write the name alone
+(``host=mail.example.org``): it is what the client's reverse zone says, and nobody has looked
+whether it is his. One of 80 characters may have been cut, and where UNKNOWN stands there is
+nothing to grant. The user's name is a real account's; that it may hold
 `` host=x [203.0.113.66]`` does not matter, since only the last bracket counts.
 
 Run from inetd or xinetd: Debian's ipopd and uw-imapd, Fedora's uw-imap, all in /usr/sbin.
@@ -16,12 +18,16 @@ import re
 from journalrelay.patterns.identity import LOGIN_UID
 from journalrelay.patterns.pattern import Daemon, Pattern
 
-_LOGIN = re.compile(
+_BEGIN = (
     rb"(?:\[[A-Za-z0-9._-]{1,32}\])?(?:Admin )?(?:Login|Auth|APOP|Authenticated) "
-    rb"user=(?P<user>[^\x00-\x1f\x7f]{1,80}) "
-    rb"host=(?:[A-Za-z0-9._-]{1,80} )?\[(?P<address>[0-9A-Fa-f:.]{2,45})\]"
-    rb"(?: nmsgs=[0-9]{1,9}/[0-9]{1,9}| no mailbox| mech=[A-Za-z0-9_-]{1,32})?"
+    rb"user=(?P<user>[^\x00-\x1f\x7f]{1,80}) host="
 )
+_END = rb"(?: nmsgs=[0-9]{1,9}/[0-9]{1,9}| no mailbox| mech=[A-Za-z0-9_-]{1,32})?"
+_LOGIN = re.compile(
+    _BEGIN + rb"(?:[A-Za-z0-9._-]{1,80} )?\[(?P<address>[0-9A-Fa-f:.]{2,45})\]" + _END
+)
+_BY_NAME = re.compile(_BEGIN + rb"(?P<host>[A-Za-z0-9._-]{1,79})" + _END)
+_SERVICES = {"ipop2d": "pop2", "ipop3d": "pop3", "imapd": "imap"}
 
 UW = Daemon(
     name="uw",
@@ -35,7 +41,7 @@ UW = Daemon(
     patterns=(
         Pattern(
             _LOGIN,
-            service={"ipop2d": "pop2", "ipop3d": "pop3", "imapd": "imap"},
+            service=_SERVICES,
             samples={
                 # ipop3d, ipop2d
                 "Login user=bob host=client.example.org [192.0.2.7] nmsgs=3/12": "192.0.2.7",
@@ -55,11 +61,26 @@ UW = Daemon(
                 "nmsgs=3/12": "192.0.2.7",
             },
         ),
+        Pattern(
+            _BY_NAME,
+            service=_SERVICES,
+            samples={
+                "Login user=bob host=client.example.org nmsgs=3/12": "client.example.org",
+                "Login user=bob host=Client.example.org": "client.example.org",
+                "Authenticated user=x host=[203.0.113.66] host=client.example.org": (
+                    "client.example.org"
+                ),
+            },
+        ),
     ),
     programs=("/usr/sbin/ipop2d", "/usr/sbin/ipop3d", "/usr/sbin/imapd"),
     traps=(
         "Login user=bob host=203.0.113.66 nmsgs=3/12",
-        "Login user=bob host=client.example.org nmsgs=3/12",
+        "Login user=bob host=203.0.113.66",
+        "Login user=bob host=0x7f.1",
+        "Login user=bob host=localhost",
+        "Login user=bob host="
+        "cut.at.the.eightieth.character.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example.org",
         "Login user=bob host=UNKNOWN",
         "Login user=bob host=KRB5REMOTEADDR=203.0.113.66",
         "Login user=bob host=a.very.long.name.that.leaves.no.room.example.org [203.0.113.66",

@@ -12,7 +12,13 @@ import re
 
 from journalrelay.patterns.identity import LOGIN_UID
 from journalrelay.patterns.pattern import Daemon, Pattern
-from journalrelay.patterns.tcpd import CONNECT, CONNECTS, NO_CONNECTS
+from journalrelay.patterns.tcpd import (
+    CONNECT,
+    CONNECT_BY_NAME,
+    CONNECTS,
+    CONNECTS_BY_NAME,
+    NO_CONNECTS,
+)
 
 _USER = rb"User '(?P<user>[^\x00-\x20'\x7f]{1,128})'"
 _ADDRESS = rb"(?P<address>[0-9]{1,3}(?:\.[0-9]{1,3}){3})"
@@ -53,6 +59,12 @@ VM_POP3D = Daemon(
             identity={"_UID": ("0",)},
         ),
         Pattern(CONNECT, samples=CONNECTS, tells="connect", identity={"_UID": ("0",)}),
+        Pattern(
+            CONNECT_BY_NAME,
+            samples=CONNECTS_BY_NAME,
+            tells="connect",
+            identity={"_UID": ("0",)},
+        ),
     ),
     programs=("/usr/sbin/vm-pop3d",),
     traps=(
