@@ -12,12 +12,15 @@ DAEMONS = {f"patterns.{file.stem}" for file in (PACKAGE / "patterns").glob("[a-z
     "patterns.identity",
     "patterns.pattern",
     "patterns.dispatch",
+    "patterns.automaton",
+    "patterns.linear",
+    "patterns.fit",
 }
 
 # Innermost first. A module imports only from layers before its own.
 LAYERS = (
-    {"errors", "timespan", "clock", "changes"},
-    {"grant", "notify", "owner", "pages"},
+    {"errors", "timespan", "clock", "changes", "patterns.automaton"},
+    {"grant", "notify", "owner", "pages", "patterns.linear", "patterns.fit"},
     {"event", "locks"},
     {"patterns.identity", "ledger", "cursor", "policy", "mapfile"},
     {"patterns.pattern", "popmap"},
