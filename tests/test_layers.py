@@ -19,20 +19,24 @@ DAEMONS = {f"patterns.{file.stem}" for file in (PACKAGE / "patterns").glob("[a-z
 
 # Innermost first. A module imports only from layers before its own.
 LAYERS = (
-    {"errors", "timespan", "clock", "changes", "patterns.automaton"},
+    {"errors", "timespan", "clock", "changes", "entry", "likeness", "patterns.automaton"},
     {"grant", "notify", "owner", "pages", "patterns.linear", "patterns.fit"},
     {"event", "locks"},
     {"patterns.identity", "ledger", "cursor", "policy", "mapfile"},
     {"patterns.pattern", "popmap"},
     {"patterns.dispatch", "log", "report"} | DAEMONS,
     {"patterns"},
-    {"config", "sources.source", "teller", "correlate"},
+    {"sources.source", "teller", "correlate"},
     {"forgery"},
     {"logins"},
-    {"relay", "sources.journal"},
+    {"finding"},
+    {"trial"},
+    {"own"},
+    {"config"},
+    {"relay", "sources.journal", "sources.text"},
     {"site"},
     {"daemon", "commands", "commands.address"},
-    {"commands.view", "commands.byhand", "commands.replay"},
+    {"commands.view", "commands.byhand", "commands.replay", "commands.match"},
     {"cli"},
     {"__main__"},
 )
@@ -79,6 +83,11 @@ PURE = {
     "logins",
     "correlate",
     "forgery",
+    "entry",
+    "likeness",
+    "finding",
+    "trial",
+    "own",
 } | {module for module in RANK if module.startswith("patterns")}
 
 

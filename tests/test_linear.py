@@ -126,6 +126,8 @@ class Walk:
 
     def _repeat(self, node: Node, at: int, path: tuple[int, ...], turn: int) -> Iterator[int]:
         _, inner, (least, most), lazy = node
+        if self.strict and most is None and turn >= least:
+            self._visit(("again", *path), at)  # what goes round without a letter has no end
         if lazy and turn >= least:
             yield at
         if most is None or turn < most:
