@@ -12,7 +12,6 @@ from typing import Self
 
 from lab import cgroup, room
 from lab.journald import masked
-from lab.wait import wait_for
 
 UNIT, EXE, UID = "mailnook.service", "/usr/sbin/mailnook", 412
 PORT = 11110
@@ -44,10 +43,13 @@ class Mailnook:
         arguments = ["-IS", SERVER, room.SERVER, str(PORT), str(UID), *passwords]
         self._process = subprocess.Popen(
             masked(EXE, arguments),
+            stdout=subprocess.PIPE,
             env={"PATH": os.environ["PATH"], "PYTHONHOME": "/usr"},
             preexec_fn=cgroup.join(room.slice_name(), f"system.slice/{UNIT}"),
         )
-        wait_for(self._answers, "mailnook to answer")
+        assert self._process.stdout is not None
+        if self._process.stdout.read(1) != b".":
+            raise room.RoomError(f"mailnook has ended: {self._process.wait()}")
         return self
 
     def __exit__(
@@ -56,9 +58,10 @@ class Mailnook:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._process is not None
+        assert self._process is not None and self._process.stdout is not None
         self._process.terminate()
         self._process.wait(TIMEOUT_S)
+        self._process.stdout.close()
 
     def log_in(self, client: str, user: str = "anna", password: str = PASSWORD) -> float | None:
         """Log in from CLIENT and quit; return when +OK came (monotonic, s), None if it did not."""
@@ -72,10 +75,3 @@ class Mailnook:
         finally:
             with suppress(poplib.error_proto, OSError):
                 connection.quit()
-
-    def _answers(self) -> bool:
-        try:
-            with socket.create_connection((room.SERVER, PORT), TIMEOUT_S) as connection:
-                return connection.recv(1) == b"+"
-        except OSError:
-            return False

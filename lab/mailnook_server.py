@@ -2,8 +2,9 @@
 
     mailnook_server.py ADDRESS PORT UID USER:PASSWORD…
 
-It gives up root for UID once it listens, serves each client in a thread and tells of it through
-syslog(3), in words of its own. It stands alone, for it runs under the name of another program.
+It gives up root for UID once it listens, and prints a dot. It serves each client in a thread and
+tells of it through syslog(3), in words of its own. It stands alone, for it runs under the name of
+another program.
 """
 
 import os
@@ -79,6 +80,7 @@ def main(address: str, port: str, uid: str, *users: str) -> None:
         os.setgid(int(uid))
         os.setuid(int(uid))
         syslog.syslog(syslog.LOG_INFO, f"mailnook 0.9 listens on {address} port {port}")
+        print(".", flush=True)
         server.serve_forever()
 
 

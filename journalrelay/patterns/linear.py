@@ -98,14 +98,15 @@ class _Pairs:
             self._ahead.append(pair)
 
     def _doubt(self, pair: tuple[int, int], point: int, how: str) -> Doubt:
+        names = {self._made.points[one].group for one in pair if one >= 0} - {""}
+        where = f" ({', '.join(sorted(names))})" if names else ""
+        reason = f"{how}two of its parts{where} can take the same characters"
         text = b"" if pair[0] < 0 else bytes([_shown(self._common(pair))])
         while pair in self._came:
             pair, common = self._came[pair]
             if pair[0] >= 0:
                 text = bytes([_shown(common)]) + text
-        names = {self._made.points[one].group for one in pair if one >= 0} - {""}
-        where = f" ({', '.join(sorted(names))})" if names else ""
-        return Doubt(f"{how}two of its parts{where} can take the same characters", text, point)
+        return Doubt(reason, text, point)
 
     def _common(self, pair: tuple[int, int]) -> int:
         return self._made.points[pair[0]].wants & self._made.points[pair[1]].wants
