@@ -96,6 +96,10 @@ IDENTITY: Mapping[str, tuple[str, Callable[[Any], Values]]] = {
 }
 
 
+KEYS = (*IDENTITY, "programs", "traps", "forgeable", "line")
+LINE_KEYS = ("tells", "regex", "service", "samples", *IDENTITY)
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not a text")
@@ -228,7 +232,7 @@ def read_daemon(name: str, value: Any, fault: Fault) -> Daemon | None:
     programs = table.take("programs", _files, usual=identity["_EXE"])
     forgeable = table.take("forgeable", _forgeable, usual="")
     tables = table.take("line", _tables, mend=f"write [[{where}.line]]")
-    table.close([*IDENTITY, "traps", "programs", "forgeable", "line"])
+    table.close(KEYS)
     lines = [
         _Line(f"{where}.line[{number}]", line, fault) for number, line in enumerate(tables or [], 1)
     ]
@@ -259,7 +263,7 @@ class _Line(_Table):
         identity = {
             field: self.take(key, read, usual=None) for key, (field, read) in IDENTITY.items()
         }
-        self.close(["regex", "tells", "service", "samples", *IDENTITY])
+        self.close(LINE_KEYS)
         if self.wrong:
             return
         self.pattern = Pattern(
