@@ -138,12 +138,10 @@ def nearest(record: Record, lines: Sequence[Line], judged: Sequence[str] | None 
 
 def _near(record: Record, line: Line, judged: Sequence[str] | None) -> _Near:
     text, regex = record.message, line.pattern.regex
-    whole = regex.fullmatch(text)
-    if whole is None and not _related(record, line) and judged is None:
-        return _Near(False, 0, 0, "")
-    near = fit(regex, text)
+    near = fit(regex, text[: LONGEST + 1])
     if not sound(text):
-        return _Near(whole is not None, near.sure, near.length, unsound(text))
+        return _Near(False, near.sure, near.length, unsound(text))
+    whole = regex.fullmatch(text)
     if whole is None:
         return _Near(False, near.sure, near.length, unfit(near))
     fields = [pair for pair in line.fields if judged is None or pair[0] in judged]
@@ -196,7 +194,7 @@ def _related(record: Record, line: Line) -> bool:
     names = ("_SYSTEMD_UNIT", "_EXE", "SYSLOG_IDENTIFIER")
     if any(_accepts(line, name, record.field(name)) for name in names):
         return True
-    return line.pattern.regex.fullmatch(record.message) is not None
+    return line.pattern.regex.fullmatch(record.message, 0, LONGEST + 1) is not None
 
 
 def _accepts(line: Line, name: str, value: bytes | None) -> bool:

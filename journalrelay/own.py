@@ -23,6 +23,7 @@ TRANSPORTS = ("syslog", "journal", "stdout")
 TELLS: tuple[Tells, ...] = ("login", "connect", "logout")
 RESERVED = ("auto", "all", "enable")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_NAMED = re.compile(r"\(\?P<\w+>")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,200}\.service")
 
 Fault = Callable[[str, str], None]  # of a key, in words
@@ -165,6 +166,8 @@ def _regex(value: Any) -> re.Pattern[bytes]:
         raise ValueError(
             f"the group {name!r} is none of {', '.join(GROUPS)}{nearest(name, GROUPS)}"
         )
+    if len(_NAMED.findall(text)) != len(regex.groupindex):  # names are taken out by their text
+        raise ValueError("it has '(?P<' as plain characters (write '\\x28?P<')")
     found = doubt(regex)
     if found is None:
         return regex

@@ -1,12 +1,18 @@
 """The operator's own daemons: checked whole before they are believed, and then like any other."""
 
+import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from journalrelay import config
 from journalrelay.config import load
 from journalrelay.errors import ConfigError
+from journalrelay.own import KEYS, LINE_KEYS, read_daemon
 from journalrelay.patterns import REGISTRY, Daemon
 from journalrelay.patterns.pattern import read
 from journalrelay.trial import record_of
@@ -194,6 +200,7 @@ def test_every_trusted_field_must_be_there(place: Path, key: str) -> None:
         (f'{{ "{SAMPLE}"', f'{{ "{SAMPLE}{"x" * 450}"', "over 450 bytes"),
         ("session [0-9]{1,10}", "(?:session )+.*.*", "is not linear: 'session "),
         ("[^ ,]{1,64}", "[a-z]{9000}", "too large"),
+        ("by (?P<user>", r"b[(?P<x>]{3} (?P<user>", "as plain characters"),
         ("[[pattern.nook.line]]", "[pattern.nook.line]", "is not a list of tables"),
         ("regex =", 'tells = "connect"\nregex =', "none of them tells a login"),
         ("regex =", 'tells = "Login"\nregex =', "'Login' is not one of 'login', 'connect'"),
@@ -274,6 +281,32 @@ samples = {{ "{sample}" = "{REGISTRY[0].patterns[0].samples[sample]}" }}
     )
     other = text.replace("dovecot.service", "other.service")
     assert own(place, other).name == "my-dovecot"
+
+
+def test_the_manuals_example_is_read(place: Path) -> None:
+    page = (Path(__file__).parent.parent / "man" / "poprelay.conf.5").read_text("utf-8")
+    found = re.search(r"^\[pattern\.mailnook\]\n.*?(?=^\.Ed$)", page, re.M | re.S)
+    assert found and own(place, found[0]).name == "mailnook"
+
+
+values = st.recursive(
+    st.none().map(lambda _: True) | st.integers() | st.text(max_size=12) | st.floats(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+regexes = st.text(r"ab.*+?{}()[]|\\^$<>P=:!,12", max_size=20)
+
+
+@given(
+    table=st.dictionaries(st.sampled_from(KEYS), values),
+    line=st.dictionaries(st.sampled_from(LINE_KEYS), values | regexes, max_size=4),
+)
+def test_any_table_is_read_or_refused(table: dict[str, Any], line: dict[str, Any]) -> None:
+    settled = tomllib.loads(HEAD + LINE)["pattern"]["nook"]
+    for wrong in ({**settled, **table}, {**settled, "line": [{**settled["line"][0], **line}]}):
+        told: dict[str, str] = {}
+        daemon = read_daemon("nook", wrong, told.__setitem__)
+        assert (daemon is None) == bool(told)
 
 
 def test_two_of_the_operators_are_kept_apart_too(place: Path) -> None:

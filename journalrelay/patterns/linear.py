@@ -9,7 +9,7 @@ length of the text that it has read, so that it takes at most
 
 steps, whatever the line, and whether it matches or not. A point is a character or a set of them,
 and the end; bounded repeats are written out: ``[0-9]{1,5}`` has five. There are at most
-MOST_POINTS, and a line that counts has 450 bytes at most.
+MOST_POINTS, and no more of a line is looked at than 451 bytes (patterns/dispatch.py).
 
 Proof: what ``re`` does is a walk over the ways by which the text can lead into the pattern. It goes
 back only to try a way that it has not tried. So two visits to one point with the same number of
@@ -17,10 +17,10 @@ bytes read are two ways by which one text leads there. A look-ahead, an atomic g
 repeat, an anchor and the end of the line only leave ways out.
 
 The check is exact for this: it walks over all pairs of points to which one text can lead, in the
-product of the automaton with itself, and refuses a pattern where two ways meet. So ambiguity of
-any degree is refused: exponential, ``(a+)+``, polynomial, ``.*.*``, and bounded, ``a?a?``, of which
-thirty, ``(a?){30}a{30}``, are exponential in the pattern's size. Backreferences, conditions and
-look-behinds have no automaton and are refused.
+product of the automaton with itself, and refuses a pattern where two ways meet, or that has more
+than MOST_PAIRS of them. So ambiguity of any degree is refused: exponential, ``(a+)+``,
+polynomial, ``.*.*``, and bounded, ``a?a?``, of which thirty, ``(a?){30}a{30}``, are exponential in
+the pattern's size. Backreferences, conditions and look-behinds have no automaton and are refused.
 """
 
 import re
