@@ -266,6 +266,8 @@ class _Line(_Table):
         identity = {
             field: self.take(key, read, usual=None) for key, (field, read) in IDENTITY.items()
         }
+        if tells == "login" and regex is not None:
+            self._check_service(regex, service)
         self.close(LINE_KEYS)
         if self.wrong:
             return
@@ -276,3 +278,12 @@ class _Line(_Table):
             service,
             {name: v for name, v in identity.items() if v is not None},
         )
+
+    def _check_service(self, regex: re.Pattern[bytes], service: Any) -> None:
+        """A line's own word for its service counts only as what it is said to mean."""
+        if service == "":
+            self.fault("service", 'it is missing (write service = "pop3" or "imap")')
+        elif isinstance(service, str) and "service" in regex.groupindex:
+            self.fault(
+                "service", 'the regex has a group for it: what do its words mean? ({WORD = "pop3"})'
+            )

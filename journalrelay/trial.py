@@ -50,10 +50,6 @@ def _groups(line: Line) -> Iterator[tuple[str, str]]:
         yield "regex", "it has no group for the user (write (?P<user>…))"
     if not addressed and not connects:
         yield "regex", f"it has no group for the address (write {_ADDRESS})"
-    if not pattern.service:
-        yield "service", 'it is missing (write service = "pop3" or "imap")'
-    elif "service" in groups and isinstance(pattern.service, str):
-        yield "service", 'the regex has a group for it: what do its words mean? ({WORD = "pop3"})'
 
 
 def _samples(line: Line) -> Iterator[tuple[str, str]]:
@@ -66,8 +62,11 @@ def _samples(line: Line) -> Iterator[tuple[str, str]]:
         if told is None:
             yield key, _unread(record, line)
             continue
-        said = str(told.address) if told.address and "address" in pattern.regex.groupindex else ""
-        if said != _spelled(address):
+        said = str(told.address or "")
+        by_unit = (
+            said and "address" not in pattern.regex.groupindex
+        )  # the example's, not the line's
+        if said != _spelled(address) and not (by_unit and not address):
             yield key, f"{text!r} says {said or 'no address'}, not {address or 'none'}"
         elif pattern.tells == "login" and not told.user:
             yield key, f"{text!r} says no user"

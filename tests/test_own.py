@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journalrelay import config
+from journalrelay import config, trial
 from journalrelay.config import load
 from journalrelay.errors import ConfigError
 from journalrelay.own import KEYS, LINE_KEYS, read_daemon
@@ -17,6 +17,7 @@ from journalrelay.patterns import REGISTRY, Daemon
 from journalrelay.patterns.pattern import read
 from journalrelay.trial import record_of
 from tests.support import config_of
+from tests.test_patterns import called
 
 SAMPLE = "session 17: mailbox opened by anna, client 192.0.2.10 port 41234, pop3"
 REGEX = (
@@ -251,6 +252,13 @@ def test_no_users_name_may_choose_the_address(place: Path, regex: str, sample: s
     text += f'samples = {{ "{sample}" = "192.0.2.10" }}\n'
     lines = faults(place, text)
     assert any("can choose the address" in line or "not linear" in line for line in lines)
+
+
+@pytest.mark.parametrize("daemon", REGISTRY, ids=called)
+def test_ours_are_held_to_the_same(daemon: Daemon) -> None:
+    others = [other for other in REGISTRY if other is not daemon]
+    assert trial.faults(daemon) == []
+    assert list(trial.collisions(daemon, others)) == []
 
 
 def test_a_greedy_name_up_to_the_last_address_is_well(place: Path) -> None:
