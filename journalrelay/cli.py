@@ -12,6 +12,7 @@ from typing import NoReturn, TextIO, cast
 
 from journalrelay import __version__, clock
 from journalrelay.commands import byhand, view
+from journalrelay.commands.match import Question, match
 from journalrelay.commands.replay import Request, replay
 from journalrelay.config import load, namespace
 from journalrelay.daemon import Daemon
@@ -155,6 +156,13 @@ def _revoke(site: Site, options: argparse.Namespace) -> int:
     return byhand.revoke(site, options.addresses, everything=options.all)
 
 
+def _match(site: Site, options: argparse.Namespace) -> int:
+    others = (options.since, options.directory, options.file, options.namespace)
+    if options.input is not None and any(other is not None for other in others):
+        raise UsageError("match: a FILE, or the journal with --since and the like, not both")
+    return match(site, Question(options.input, options.since, options.json))
+
+
 _VERBS: dict[str, Callable[[Site, argparse.Namespace], int]] = {
     "run": _run,
     "replay": _replay,
@@ -163,6 +171,7 @@ _VERBS: dict[str, Callable[[Site, argparse.Namespace], int]] = {
     "check": lambda site, options: view.check(site, options.address),
     "grant": lambda site, options: byhand.grant(site, options.addresses, options.span_us),
     "revoke": _revoke,
+    "match": _match,
     "status": lambda site, options: view.status(site, as_json=options.json),
 }
 
@@ -271,6 +280,16 @@ def journalrelay_parser() -> argparse.ArgumentParser:
     taken.add_argument("addresses", metavar="ADDRESS", nargs="*")
     taken.add_argument("--all", action="store_true", help="withdraw all grants")
     _add(taken, _namespace, _map)
+
+    tried = _verb(
+        verbs, "match", "say which pattern takes each line, and why not", "match /var/log/mail.log"
+    )
+    tried.add_argument(
+        "input", metavar="FILE", nargs="?", help="lines or entries; '-' is the input"
+    )
+    tried.add_argument("--since", metavar="T", type=_time, help="begin at a time ('-10min')")
+    tried.add_argument("--json", action="store_true", help="print each line as one JSON object")
+    _add(tried, _source)
 
     told = _verb(verbs, "status", "say how the daemon is", "status")
     told.add_argument("--json", action="store_true", help="print a JSON object")

@@ -5,23 +5,25 @@ a later file's key replaces an earlier one's. No file means the defaults. All fa
 together, each with its file and key.
 """
 
-import difflib
 import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from journalrelay.errors import ConfigError, printable
+from journalrelay.errors import ConfigError, nearest, printable
 from journalrelay.grant import Network
 from journalrelay.message import Shown
+from journalrelay.own import Fault, read_daemon
 from journalrelay.patterns import REGISTRY, Daemon
 from journalrelay.policy import Rules
 from journalrelay.timespan import parse_span
+from journalrelay.trial import collisions
 
 CONFIG_FILE = Path("/etc/mail/poprelay.conf")
 
@@ -95,17 +97,17 @@ def _network(item: Any) -> Network:
         raise ValueError(f"{item!r} is not a network (try '192.0.2.0/24')") from None
 
 
-def _daemons(value: Any) -> tuple[Daemon, ...]:
+def _daemons(value: Any, all_known: Sequence[Daemon] = REGISTRY) -> tuple[Daemon, ...]:
     if value == "auto":
-        return tuple(daemon for daemon in REGISTRY if not daemon.forgeable)
+        return tuple(daemon for daemon in all_known if not daemon.forgeable)
     if value == "all":
-        return REGISTRY
-    known = {daemon.name: daemon for daemon in REGISTRY}
+        return tuple(all_known)
+    known = {daemon.name: daemon for daemon in all_known}
     if not isinstance(value, list) or not value:
         raise ValueError(f"{value!r} is not 'auto', 'all' or a list of names ({', '.join(known)})")
     for name in value:
         if not isinstance(name, str) or name not in known:
-            raise ValueError(f"{name!r} is no known daemon{_nearest(str(name), known)}")
+            raise ValueError(f"{name!r} is no known daemon{nearest(str(name), known)}")
     return tuple(known[name] for name in value)
 
 
@@ -130,9 +132,9 @@ KEYS = (
     Key("log.users", True, _flag, "whether users' names stand in our log"),
     Key("log.addresses", True, _flag, "whether clients' addresses stand in our log"),
 )
-_TABLES = {key.name.partition(".")[0] for key in KEYS} | {
-    f"daemons.{daemon.name}" for daemon in REGISTRY
-}
+_KEYS = {key.name: key for key in KEYS}
+_PATTERN = "pattern."
+_TABLES = {name.partition(".")[0] for name in [*_KEYS, _PATTERN]}
 WINDOW_OF_DAEMON = Key("daemons.NAME.window", None, _span, "the same, for one daemon's logins")
 
 # What the Perl poprelayd called it (its configuration of 1998 to 2001), for those who try.
@@ -149,9 +151,14 @@ HEIRS = {
 
 @dataclass(frozen=True)
 class Config:
-    """The settings as the house uses them; spans are in µs."""
+    """The settings as the house uses them; spans are in µs.
+
+    ``known`` are the daemons of the registry and of ``[pattern.NAME]``, ``daemons`` those of them
+    that are read.
+    """
 
     rules: Rules
+    known: tuple[Daemon, ...]
     daemons: tuple[Daemon, ...]
     resolve_us: int | None
     directory: Path | None
@@ -167,13 +174,41 @@ def load(path: Path | None) -> Config:
     Raises ConfigError with all faults.
     """
     faults: list[str] = []
+    settings = [
+        (name, value, file)
+        for file in _files(path, faults)
+        for name, value in _settings(file, faults).items()
+    ]
+    known = _known(settings, faults)
     values: dict[str, Any] = {}
-    for file in _files(path, faults):
-        for name, value in _settings(file, faults).items():
-            _take(name, value, file, values, faults)
+    for name, value, file in settings:
+        if not name.startswith(_PATTERN):
+            _take(name, value, file, values, known, faults)
     if faults:
         raise ConfigError("\n".join(faults))
-    return _build(values)
+    return _build(values, known)
+
+
+def _known(settings: Iterable[tuple[str, Any, Path]], faults: list[str]) -> tuple[Daemon, ...]:
+    """Return the daemons of the registry and those of ``[pattern.NAME]``."""
+    own: dict[str, tuple[Daemon, Fault]] = {}
+    for name, value, file in settings:
+        if name.startswith(_PATTERN):
+            fault: Fault = partial(_fault, faults, file)
+            called = name.removeprefix(_PATTERN)
+            daemon = read_daemon(called, value, fault)
+            # one with faults is known by its name, so that nothing else is said to be wrong
+            own[name] = daemon or Daemon(called, {}, (), ()), fault
+    known = list(REGISTRY)
+    for name, (daemon, fault) in own.items():
+        for text in collisions(daemon, known):
+            fault(name, text)
+        known.append(daemon)
+    return tuple(known)
+
+
+def _fault(faults: list[str], file: Path, key: str, text: str) -> None:
+    faults.append(f"{file}: {printable(key)}: {printable(text)}")
 
 
 def _files(path: Path | None, faults: list[str]) -> Iterable[Path]:
@@ -206,44 +241,44 @@ def _settings(file: Path, faults: list[str]) -> dict[str, Any]:
 
 def _flatten(table: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
     for name, value in table.items():
-        if isinstance(value, dict) and (value or prefix + name in _TABLES):
+        whole = prefix == _PATTERN or not isinstance(value, dict)
+        if not whole and (value or prefix + name in _TABLES):
             yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 
 
-def _take(name: str, value: Any, file: Path, values: dict[str, Any], faults: list[str]) -> None:
-    key = _key(name)
+def _take(
+    name: str,
+    value: Any,
+    file: Path,
+    values: dict[str, Any],
+    known: Sequence[Daemon],
+    faults: list[str],
+) -> None:
+    windows = [f"daemons.{daemon.name}.window" for daemon in known]
+    if value == {} and f"{name}.window" in windows:
+        return
+    key = WINDOW_OF_DAEMON if name in windows else _KEYS.get(name)
     if key is None:
-        faults.append(f"{file}: {printable(name)}: there is no such setting{_advice(name)}")
+        faults.append(
+            f"{file}: {printable(name)}: there is no such setting{_advice(name, windows)}"
+        )
         return
     try:
-        values[name] = key.read(value)
+        values[name] = _daemons(value, known) if key.read is _daemons else key.read(value)
     except ValueError as error:
         faults.append(f"{file}: {name}: {error}")
 
 
-def _key(name: str) -> Key | None:
-    parts = name.split(".")
-    if len(parts) == 3 and parts[0] == "daemons" and parts[2] == "window":
-        return WINDOW_OF_DAEMON if parts[1] in {daemon.name for daemon in REGISTRY} else None
-    return next((key for key in KEYS if key.name == name), None)
-
-
-def _advice(name: str) -> str:
+def _advice(name: str, windows: Sequence[str]) -> str:
     heir = HEIRS.get(name.rpartition(".")[2])
     if heir:
         return f" (what it did: {heir})"
-    own = [f"daemons.{daemon.name}.window" for daemon in REGISTRY]
-    return _nearest(name, [key.name for key in KEYS] + own)
+    return nearest(name, [*_KEYS, *windows])
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else f" (known: {', '.join(known)})"
-
-
-def _build(values: Mapping[str, Any]) -> Config:
+def _build(values: Mapping[str, Any], known: tuple[Daemon, ...]) -> Config:
     got = {key.name: values.get(key.name, key.read(key.default)) for key in KEYS}
     windows = {name.split(".")[1]: span for name, span in values.items() if name.count(".") == 2}
     return Config(
@@ -255,7 +290,8 @@ def _build(values: Mapping[str, Any]) -> Config:
             max_grant_us=got["relay.max_grant"],
             skew_us=got["relay.skew"],
         ),
-        daemons=got["daemons.enable"],
+        known=known,
+        daemons=values.get("daemons.enable", _daemons(_KEYS["daemons.enable"].default, known)),
         resolve_us=got["daemons.resolve"],
         directory=got["source.directory"],
         namespace=got["source.namespace"],

@@ -4,8 +4,10 @@ They are raised where the fact is known and printed in one place, :func:`journal
 Exit codes are those of sysexits(3); 1 is a negative answer and not an error.
 """
 
+import difflib
 import errno
 import os
+from collections.abc import Iterable
 
 
 class RelayError(Exception):
@@ -65,6 +67,12 @@ class PermissionRelayError(RelayError):
 def printable(text: str) -> str:
     """Return text of unknown origin as one line that can do no harm to a terminal or a log."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the advice for a word that is none of those known, with a blank before it."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else f" (known: {', '.join(known)})"
 
 
 def translate(error: OSError, what: str, mend: str) -> RelayError:

@@ -245,6 +245,15 @@ exe=$2 && shift 3 && exec "$exe" "$@"
 """
 
 
+def masked(exe: str, arguments: Sequence[str]) -> list[str]:
+    """Return the command that runs Python with ARGUMENTS so that its program reads as EXE."""
+    private = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
+    if Path(exe).exists():
+        return [*private, MASK, "sh", PYTHON, exe, *arguments]
+    nearest = next(above for above in Path(exe).parents if above.exists())
+    return [*private, MASK_NEW, "sh", PYTHON, exe, str(nearest), *arguments]
+
+
 class Sender:
     """A process that logs as a mail daemon does: by default as Dovecot's own log process.
 
@@ -328,18 +337,12 @@ class Sender:
         target = run / ("dev-log" if self.transport == "syslog" else "socket")
         arguments = ["-IS", SENDER, str(target), str(self.uid)]
         return subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", *self._mask(arguments)],
+            masked(self.exe, arguments),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={"PATH": os.environ["PATH"], "PYTHONHOME": "/usr"},
             preexec_fn=cgroup.join(room.slice_name(), f"system.slice/{self.unit}"),
         )
-
-    def _mask(self, arguments: Sequence[str]) -> list[str]:
-        if Path(self.exe).exists():
-            return [MASK, "sh", PYTHON, self.exe, *arguments]
-        nearest = next(above for above in Path(self.exe).parents if above.exists())
-        return [MASK_NEW, "sh", PYTHON, self.exe, str(nearest), *arguments]
 
     def _datagram(self, message: bytes) -> bytes:
         if self.transport == "journal":

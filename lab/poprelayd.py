@@ -32,21 +32,23 @@ class Poprelayd:
     """A daemon with map, state, configuration and notification socket in the directory ``place``.
 
     ``options`` go to ``run`` and ``replay``, such as ``--directory``. ``wrapper`` is a command
-    that runs it, such as strace.
+    that runs it, such as strace. With None as ``config`` it reads the usual files, drop-ins too.
     """
 
     def __init__(
         self,
         place: Path,
         *options: str,
-        config: str = "",
+        config: str | None = "",
         environment: Mapping[str, str] | None = None,
         wrapper: Sequence[str] = (),
     ) -> None:
         self.place = place
         self.map = place / "popip.db"
         self.config = place / "poprelay.conf"
-        self.config.write_text(config)
+        self._chosen = [] if config is None else ["-c", str(self.config)]
+        if config is not None:
+            self.config.write_text(config)
         self._options = options
         self._environment = dict(environment or {})
         self._wrapper = wrapper
@@ -92,7 +94,7 @@ class Poprelayd:
             self._notify.bind(str(self._notify_path))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._wrapper, *COMMAND, "-c", str(self.config), "run", *self._files("run")],
+                [*self._wrapper, *COMMAND, *self._chosen, "run", *self._files("run")],
                 env={**os.environ, "NOTIFY_SOCKET": str(self._notify_path), **self._environment},
                 stderr=log,
                 stdout=log,
@@ -148,7 +150,7 @@ class Poprelayd:
     def run(self, verb: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run another verb on the same files; it must not end in a traceback."""
         options = self._files(verb)
-        return journalrelay("-c", str(self.config), verb, *arguments, *options)
+        return journalrelay(*self._chosen, verb, *arguments, *options)
 
     def popmap(self) -> PopMap:
         """Return the map, to look at beside the daemon."""

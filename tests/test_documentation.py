@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from journalrelay import message
+from journalrelay import message, own
 from journalrelay.cli import journalrelay_parser, main, poprelayd_parser
 from journalrelay.commands import NO
 from journalrelay.config import HEIRS, KEYS, WINDOW_OF_DAEMON, Key, load
@@ -117,7 +117,7 @@ def test_synopsis_of_a_verb_names_its_options(verb: str) -> None:
 def test_synopsis_of_a_verb_names_its_arguments(verb: str) -> None:
     takes = [action for action in verbs()[verb]._actions if not action.option_strings]
     assert [str(action.metavar) for action in takes] == re.findall(
-        r"Ar (ADDRESS)(?: \.\.\.)?$", synopses()[verb], re.M
+        r"^(?!\.Op Fl).*Ar (ADDRESS|FILE)(?: \.\.\.)?$", synopses()[verb], re.M
     )
 
 
@@ -149,6 +149,8 @@ def test_every_setting_is_described_with_its_default() -> None:
         *(key.name for key in KEYS if key.name.startswith("relay.")),
         *(key.name for key in KEYS if key.name.startswith("daemons.")),
         WINDOW_OF_DAEMON.name,
+        *(f"pattern.NAME.{key}" for key in own.KEYS),
+        *(f"pattern.NAME.line.{key}" for key in own.LINE_KEYS),
         *(key.name for key in KEYS if key.name.startswith(("source.", "map.", "log."))),
     ]
     for key in KEYS:
@@ -160,6 +162,8 @@ def test_every_setting_is_described_with_its_default() -> None:
 def test_every_setting_named_anywhere_exists() -> None:
     known = {key.name for key in KEYS} | {"source.*", WINDOW_OF_DAEMON.name}
     known |= {f"daemons.{daemon.name}.window" for daemon in REGISTRY}
+    known |= {"pattern.NAME", *(f"pattern.NAME.{key}" for key in own.KEYS)}
+    known |= {f"pattern.NAME.line.{key}" for key in own.LINE_KEYS}
     for name in MANUAL:
         named = re.findall(r"\bVa (\S+)", page(name))
         assert set(named) <= known, name
@@ -207,9 +211,11 @@ def test_json_holds_what_the_manual_promises(
     config = tmp_path / "empty.conf"
     config.touch()
     walk = ["replay", "--all", "--json", "--file", str(journal), "--state", str(tmp_path)]
-    for command, verb in ((walk, "replay"), (["list", "--json"], "list")):
+    tried = ["match", "--json", "--file", str(journal)]
+    walks = ((walk + place, "replay"), (["list", "--json", *place], "list"), (tried, "match"))
+    for command, verb in walks:
         capsys.readouterr()
-        assert main(["-c", str(config), *command, *place]) == os.EX_OK
+        assert main(["-c", str(config), *command]) == os.EX_OK
         shown = json.loads(capsys.readouterr().out)
         assert set(shown[0] if verb == "list" else shown) == promised(verb)
 

@@ -13,24 +13,40 @@ DAEMONS = {f"patterns.{file.stem}" for file in (PACKAGE / "patterns").glob("[a-z
     "patterns.pattern",
     "patterns.tcpd",
     "patterns.dispatch",
+    "patterns.automaton",
+    "patterns.linear",
+    "patterns.fit",
 }
 
 # Innermost first. A module imports only from layers before its own.
 LAYERS = (
-    {"errors", "timespan", "clock", "changes", "message"},
-    {"grant", "notify", "owner", "pages"},
+    {
+        "errors",
+        "timespan",
+        "clock",
+        "changes",
+        "message",
+        "entry",
+        "likeness",
+        "patterns.automaton",
+    },
+    {"grant", "notify", "owner", "pages", "patterns.linear", "patterns.fit"},
     {"event", "locks"},
     {"patterns.identity", "patterns.tcpd", "ledger", "cursor", "policy", "mapfile", "names"},
     {"patterns.pattern", "popmap", "resolve"},
     {"patterns.dispatch", "log", "report"} | DAEMONS,
     {"patterns"},
-    {"config", "sources.source", "teller", "correlate"},
+    {"sources.source", "teller", "correlate"},
     {"forgery"},
     {"logins"},
-    {"relay", "sources.journal"},
+    {"finding"},
+    {"trial"},
+    {"own"},
+    {"config"},
+    {"relay", "sources.journal", "sources.text"},
     {"site"},
     {"daemon", "commands", "commands.address"},
-    {"commands.view", "commands.byhand", "commands.replay"},
+    {"commands.view", "commands.byhand", "commands.replay", "commands.match"},
     {"cli"},
     {"__main__"},
 )
@@ -80,6 +96,11 @@ PURE = {
     "correlate",
     "forgery",
     "names",
+    "entry",
+    "likeness",
+    "finding",
+    "trial",
+    "own",
 } | {module for module in RANK if module.startswith("patterns")}
 
 

@@ -50,6 +50,7 @@ complete -c journalrelay -n 'not __journalrelay_verb' -l version -d 'Print the v
 complete -c journalrelay -n 'not __journalrelay_verb' -s c -rF -d 'Read this configuration alone'
 complete -c journalrelay -n 'not __journalrelay_verb' -a run -d 'Be the daemon, in the foreground'
 complete -c journalrelay -n 'not __journalrelay_verb' -a replay -d 'Walk the journal and apply it'
+complete -c journalrelay -n 'not __journalrelay_verb' -a match -d 'Say which pattern takes each line'
 complete -c journalrelay -n 'not __journalrelay_verb' -a expire -d 'Remove what has expired'
 complete -c journalrelay -n 'not __journalrelay_verb' -a list -d 'Print what is granted'
 complete -c journalrelay -n 'not __journalrelay_verb' -a check -d 'Say whether an address may relay'
@@ -57,19 +58,20 @@ complete -c journalrelay -n 'not __journalrelay_verb' -a grant -d 'Let addresses
 complete -c journalrelay -n 'not __journalrelay_verb' -a revoke -d 'Withdraw what was granted'
 complete -c journalrelay -n 'not __journalrelay_verb' -a status -d 'Say how the daemon is'
 
-complete -c journalrelay -n '__journalrelay_is run replay' -l directory -xa '(__fish_complete_directories)' -d 'Journal files of a directory'
-complete -c journalrelay -n '__journalrelay_is run replay' -l file -rF -d 'These journal files'
-complete -c journalrelay -n '__journalrelay_is run replay; and __journalrelay_more_files' -F
-complete -c journalrelay -n '__journalrelay_is run replay grant revoke' -l namespace -xa '(__journalrelay_namespaces)' -d 'The journal namespace'
+complete -c journalrelay -n '__journalrelay_is run replay match' -l directory -xa '(__fish_complete_directories)' -d 'Journal files of a directory'
+complete -c journalrelay -n '__journalrelay_is run replay match' -l file -rF -d 'These journal files'
+complete -c journalrelay -n '__journalrelay_is run replay match; and __journalrelay_more_files' -F
+complete -c journalrelay -n '__journalrelay_is run replay match grant revoke' -l namespace -xa '(__journalrelay_namespaces)' -d 'The journal namespace'
 complete -c journalrelay -n '__journalrelay_is run replay expire list check grant revoke status' -l map -rF -d 'sendmail\'s map'
 complete -c journalrelay -n '__journalrelay_is run replay status' -l state -xa '(__fish_complete_directories)' -d 'Kept places'
 
 complete -c journalrelay -n '__journalrelay_is replay' -l cursor -x -d 'Begin with this entry'
-complete -c journalrelay -n '__journalrelay_is replay' -l since -xa 'today yesterday' -d 'Begin at a time'
+complete -c journalrelay -n '__journalrelay_is replay match' -l since -xa 'today yesterday' -d 'Begin at a time'
 complete -c journalrelay -n '__journalrelay_is replay' -l all -d 'Begin with the oldest entry'
 complete -c journalrelay -n '__journalrelay_is replay expire' -l dry-run -d 'Write nothing'
-complete -c journalrelay -n '__journalrelay_is replay list status' -l json -d 'Print JSON'
+complete -c journalrelay -n '__journalrelay_is replay match list status' -l json -d 'Print JSON'
 complete -c journalrelay -n '__journalrelay_is list' -l bare -d 'Print address and seconds left'
 complete -c journalrelay -n '__journalrelay_is grant' -l for -xa '15min 1h 1d' -d 'For how long'
 complete -c journalrelay -n '__journalrelay_is revoke' -l all -d 'Withdraw all grants'
 complete -c journalrelay -n '__journalrelay_is check revoke' -a '(__journalrelay_addresses)' -d 'Granted'
+complete -c journalrelay -n '__journalrelay_is match' -F

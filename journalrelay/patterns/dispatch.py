@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from journalrelay.event import Record
 from journalrelay.patterns.identity import listed
-from journalrelay.patterns.pattern import Daemon, Line, Told, read
+from journalrelay.patterns.pattern import LONGEST, Daemon, Line, Told, read
 
 _NAMED = re.compile(rb"\(\?P<\w+>")
 _READ = ("login", "connect")
@@ -33,7 +33,8 @@ class Dispatch:
 
     def read(self, record: Record) -> Told | None:
         """Return what the record tells, None when it is no line of these daemons."""
-        if self._any(record.message) is None:
+        # no further than what is too long to count, so that the steps are bounded (linear.py)
+        if self._any(record.message, 0, LONGEST + 1) is None:
             return None
         identifier = record.field("SYSLOG_IDENTIFIER") or b""
         for line in self._by_identifier.get(identifier, ()):

@@ -104,8 +104,8 @@ def read(record: Record, line: Line) -> Told | None:
     """Return what the record tells by this pattern, or None: the text is another, or it was
     logged by somebody else."""
     daemon, pattern, fields = line
-    found = pattern.regex.fullmatch(record.message)
-    if found is None or not sound(record.message):
+    found = pattern.regex.fullmatch(record.message) if sound(record.message) else None
+    if found is None:
         return None
     around = fitting(record, fields)
     if around is None:
