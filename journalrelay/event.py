@@ -51,7 +51,11 @@ def process_of(record: Record) -> Process | None:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A client proved to a POP or IMAP daemon who it is; ``doubt`` says why it may not have."""
+    """A client proved to a POP or IMAP daemon who it is; ``doubt`` says why it may not have.
+
+    ``session`` tells its session from every other one of the daemon in its ``boot``; empty where
+    no line would tell that it has ended.
+    """
 
     address: Address
     user: bytes
@@ -61,6 +65,18 @@ class Login:
     server: Address | None = None
     clock_ahead_us: int = 0
     doubt: str = ""
+    session: bytes = b""
+    boot: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Logout:
+    """A session at a daemon has ended; ``session`` is the login's."""
+
+    daemon: str
+    session: bytes
+    logged_at_us: int
+    boot: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +98,4 @@ class Revocation:
     clock_ahead_us: int = 0
 
 
-Event = Login | HandGrant | Revocation
+Event = Login | Logout | HandGrant | Revocation

@@ -13,17 +13,17 @@ from journalrelay.patterns.identity import listed
 from journalrelay.patterns.pattern import Daemon, Line, Told, read
 
 _NAMED = re.compile(rb"\(\?P<\w+>")
-_READ = ("login", "connect")
 
 
 class Dispatch:
-    """The patterns of ``daemons`` by which logins are recognised."""
+    """The patterns of ``daemons`` by which logins are recognised, with ``logouts`` the ends of
+    their sessions too."""
 
-    def __init__(self, daemons: Iterable[Daemon]) -> None:
+    def __init__(self, daemons: Iterable[Daemon], *, logouts: bool = False) -> None:
         self._by_identifier: dict[bytes, list[Line]] = {}
         texts: dict[bytes, None] = {}
         for line in (line for daemon in daemons for line in daemon.lines):
-            if line.pattern.tells in _READ:
+            if logouts or line.pattern.tells != "logout":
                 texts[_NAMED.sub(b"(?:", line.pattern.regex.pattern)] = None
                 identity = line.daemon.identity_of(line.pattern)
                 for identifier in listed(identity, "SYSLOG_IDENTIFIER"):

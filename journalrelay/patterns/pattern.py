@@ -25,9 +25,10 @@ class Pattern:
     ``tells`` is what the line proves: a login, the connection that a later login of the same
     process came by, or the end of a session. Groups of ``regex``: ``user``; ``address``, missing
     where a connect line or the unit's instance tells it; and where shown ``server`` (the daemon's
-    own end), ``service`` and ``session``. ``service`` is the word for what the line does not
-    say, or a mapping from the line's own word (else the SYSLOG_IDENTIFIER) to it; what is not in
-    the mapping is not read. ``identity`` names the fields that are not the daemon's usual ones.
+    own end), ``service`` and ``session``, which tells a session from the others of its daemon, or
+    of its address if the logout line names that too. ``service`` is the word for what the line does
+    not say, or a mapping from the line's own word (else the SYSLOG_IDENTIFIER) to it; what is not
+    in the mapping is not read. ``identity`` names the fields that are not the daemon's usual ones.
     ``samples`` are real lines that it takes, each with its address, empty where a connect line
     tells it.
     """
@@ -85,6 +86,7 @@ class Told(NamedTuple):
     user: bytes
     address: Address | None
     server: Address | None
+    session: bytes = b""
 
 
 def sound(message: bytes) -> bool:
@@ -116,6 +118,7 @@ def read(record: Record, line: Line) -> Told | None:
         said.get("user") or b"",
         address,
         parse_address(server) if server else None,
+        said.get("session") or b"",
     )
 
 
