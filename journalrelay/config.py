@@ -88,6 +88,32 @@ def _network(item: Any) -> Network:
         raise ValueError(f"{item!r} is not a network (try '192.0.2.0/24')") from None
 
 
+def _at_most(most: int) -> Callable[[Any], Any]:
+    def read(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+            raise ValueError(f"{value!r} is not a number from 1 to {most} (0 is no limit)")
+        return value
+
+    return read
+
+
+def _users(value: Any) -> frozenset[bytes]:
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r} is not a list of users (try ['anna', '*@example.org'])")
+    return frozenset(_user(item) for item in value)
+
+
+def _user(item: Any) -> bytes:
+    name = item if isinstance(item, str) else ""
+    if not name.isprintable() or not name or "*" in name.removeprefix("*@") or name == "*@":
+        raise ValueError(f"{item!r} is not a user (try 'anna', or '*@example.org' for a domain)")
+    return name.encode()
+
+
+def _never_users(value: Any) -> frozenset[bytes]:
+    return frozenset(name.lower() for name in _users(value))
+
+
 def _daemons(value: Any) -> tuple[Daemon, ...]:
     if value == "auto":
         return tuple(daemon for daemon in REGISTRY if not daemon.forgeable)
@@ -105,6 +131,26 @@ def _daemons(value: Any) -> tuple[Daemon, ...]:
 KEYS = (
     Key("relay.window", "15min", _span, "how long a login lets its address relay"),
     Key("relay.never", [], _networks, "networks that are never granted"),
+    Key("relay.never_users", [], _never_users, "users who are never granted"),
+    Key("relay.only_users", [], _users, "the only users who are granted; none named: all"),
+    Key(
+        "relay.max_addresses_per_user",
+        16,
+        _at_most(1000),
+        "how many addresses of one user may relay at once",
+    ),
+    Key(
+        "relay.max_addresses",
+        100_000,
+        _at_most(10_000_000),
+        "how many addresses may relay at once",
+    ),
+    Key(
+        "relay.while_connected",
+        "",
+        _optional(_span),
+        "how long an IMAP session may hold its address",
+    ),
     Key("relay.ipv6_prefix", 128, _choice(128, 64), "what an IPv6 login grants: 128 or 64"),
     Key("relay.max_grant", "7d", _span, "the longest life of a grant by hand"),
     Key("relay.skew", "1min", _span, "how far ahead of our clock a login's time may lie"),
@@ -118,7 +164,15 @@ KEYS = (
 _TABLES = {key.name.partition(".")[0] for key in KEYS} | {
     f"daemons.{daemon.name}" for daemon in REGISTRY
 }
-WINDOW_OF_DAEMON = Key("daemons.NAME.window", None, _span, "the same, for one daemon's logins")
+OF_DAEMON = {
+    "window": Key("daemons.NAME.window", None, _span, "the same, for one daemon's logins"),
+    "max_addresses": Key(
+        "daemons.NAME.max_addresses",
+        None,
+        _at_most(10_000_000),
+        "how many addresses one daemon's logins may let relay at once",
+    ),
+}
 
 # What the Perl poprelayd called it (its configuration of 1998 to 2001), for those who try.
 HEIRS = {
@@ -208,8 +262,9 @@ def _take(name: str, value: Any, file: Path, values: dict[str, Any], faults: lis
 
 def _key(name: str) -> Key | None:
     parts = name.split(".")
-    if len(parts) == 3 and parts[0] == "daemons" and parts[2] == "window":
-        return WINDOW_OF_DAEMON if parts[1] in {daemon.name for daemon in REGISTRY} else None
+    if len(parts) == 3 and parts[0] == "daemons":
+        known = parts[1] in {daemon.name for daemon in REGISTRY}
+        return OF_DAEMON.get(parts[2]) if known else None
     return next((key for key in KEYS if key.name == name), None)
 
 
@@ -217,7 +272,7 @@ def _advice(name: str) -> str:
     heir = HEIRS.get(name.rpartition(".")[2])
     if heir:
         return f" (what it did: {heir})"
-    own = [f"daemons.{daemon.name}.window" for daemon in REGISTRY]
+    own = [f"daemons.{daemon.name}.{word}" for daemon in REGISTRY for word in OF_DAEMON]
     return _nearest(name, [key.name for key in KEYS] + own)
 
 
@@ -228,12 +283,25 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 def _build(values: Mapping[str, Any]) -> Config:
     got = {key.name: values.get(key.name, key.read(key.default)) for key in KEYS}
-    windows = {name.split(".")[1]: span for name, span in values.items() if name.count(".") == 2}
+    of_daemon = {
+        word: {
+            name.split(".")[1]: value
+            for name, value in values.items()
+            if name.count(".") == 2 and name.endswith(f".{word}")
+        }
+        for word in OF_DAEMON
+    }
     return Config(
         rules=Rules(
             window_us=got["relay.window"],
-            windows_us=windows,
+            windows_us=of_daemon["window"],
             never=got["relay.never"],
+            never_users=got["relay.never_users"],
+            only_users=got["relay.only_users"],
+            max_addresses_per_user=got["relay.max_addresses_per_user"],
+            max_addresses=got["relay.max_addresses"],
+            max_addresses_of=of_daemon["max_addresses"],
+            while_connected_us=got["relay.while_connected"] or 0,
             ipv6_prefix=got["relay.ipv6_prefix"],
             max_grant_us=got["relay.max_grant"],
             skew_us=got["relay.skew"],

@@ -165,11 +165,19 @@ class Dovecot:
 
     def imap_login(self, client: str, user: str = USERS[0], *, tls: bool = False) -> float:
         """Log in by IMAP from CLIENT and log out; return when OK came (monotonic, s)."""
+        with self.imap_session(client, user, tls=tls):
+            return time.monotonic()
+
+    @contextmanager
+    def imap_session(
+        self, client: str, user: str = USERS[0], *, tls: bool = False
+    ) -> Iterator[imaplib.IMAP4]:
+        """Hold an IMAP session open, and log out."""
         host = _server_for(client)
         connection = _Imap(host, PORTS["imaps" if tls else "imap"], client, _context(tls))
         try:
             connection.login(f'"{user}"', PASSWORD)
-            return time.monotonic()
+            yield connection
         finally:
             connection.logout()
 

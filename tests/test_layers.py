@@ -16,11 +16,13 @@ DAEMONS = {f"patterns.{file.stem}" for file in (PACKAGE / "patterns").glob("[a-z
 
 # Innermost first. A module imports only from layers before its own.
 LAYERS = (
-    {"errors", "timespan", "clock", "changes"},
+    {"errors", "timespan", "clock", "changes", "places"},
     {"grant", "notify", "owner", "pages"},
     {"event", "locks"},
     {"patterns.identity", "ledger", "cursor", "policy", "mapfile"},
-    {"patterns.pattern", "popmap"},
+    {"patterns.pattern", "popmap", "limits"},
+    {"sessions"},
+    {"recent"},
     {"patterns.dispatch", "log", "report"} | DAEMONS,
     {"patterns"},
     {"config", "sources.source", "teller", "correlate"},
@@ -76,6 +78,10 @@ PURE = {
     "logins",
     "correlate",
     "forgery",
+    "places",
+    "limits",
+    "sessions",
+    "recent",
 } | {module for module in RANK if module.startswith("patterns")}
 
 
