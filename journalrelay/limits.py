@@ -35,6 +35,7 @@ class Limits:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
+        self._limited = rules.limited
         self._numbers: dict[str, int] = {}
         self.forget()
 
@@ -47,7 +48,7 @@ class Limits:
         """Return the verdict as it stands, with its place taken, or the refusal of a login for
         which there was none. One that is over by now has held its place in its time."""
         end_s = verdict.expiry_s
-        if end_s is None or not self._rules.limited:
+        if end_s is None or not self._limited:
             return verdict
         at_s = self._at(min(login.logged_at_us, now_us))
         place = place_of(login, verdict.key)
@@ -61,6 +62,8 @@ class Limits:
 
     def hold(self, place: Place, end_s: int, at_us: int) -> None:
         """Hold a place until ``end_s``, or longer if it is held for longer already."""
+        if not self._limited:
+            return
         at_s = self._at(at_us)
         if not self._prolonged(place, end_s, at_s):
             self._take(place, end_s, at_s)

@@ -74,8 +74,9 @@ class Recent:
     def _admit(
         self, login: Login, verdict: Verdict, revocations: Revocations, now_us: int
     ) -> Verdict:
-        self._sessions.see(login.boot)
-        self._pass_to(login.logged_at_us, revocations, now_us)
+        if self._rules.while_connected_us:
+            self._sessions.see(login.boot)
+            self._pass_to(login.logged_at_us, revocations, now_us)
         verdict = self._limits.admit(login, verdict, now_us)
         if login.session and verdict.expiry_s is not None:
             self._sessions.begin(login, verdict.key)

@@ -78,6 +78,7 @@ class Relay:
         self._clock_us = clock.offset_us()
         self._moves: int | None = None
         self._rebooted_us = 0
+        self._recalled = False
         self._saved: tuple[str, str] | None = None
         self._mended: str | None = None
 
@@ -141,6 +142,7 @@ class Relay:
         began_us = clock.monotonic_us()
         changes = self.recall(now_us)
         self._source.seek_time(now_us - self._rules.look_back_us)
+        self._recalled = False
         self._warm_up(now_us, known=None)
         while self._gather(changes, now_us, BATCH, unwitnessed) == BATCH:
             self._source.refresh()
@@ -271,7 +273,7 @@ class Relay:
         """
         self._heartbeat()
         if self._moves != self._source.moves:
-            self._warm_up(now_us, self._granted())
+            self._warm_up(now_us, None if self._recalled else self._granted())
         began_us, count = clock.monotonic_us(), 0
         for record in self._source.read(limit):
             count += 1
@@ -295,29 +297,32 @@ class Relay:
         """Where reading begins anew, remember what the records before told; they grant nothing.
 
         What cannot be read again is not known then, and grants nothing either. ``known`` is the
-        map that came of those records, None when it is not believed.
+        map that came of those records, None when it is not believed. A reader that was opened
+        anew after an error goes on where it was: what recent logins hold is still known then.
         """
         self._moves = self._source.moves
-        self._forget()
-        span_us = max(self._logins.look_back_us, self._rules.memory_us)
-        if not span_us:
-            return
+        span_us = self._logins.look_back_us
+        self._logins.forget()
+        if not self._recalled:
+            self._recent.forget()
+            span_us = max(span_us, self._rules.memory_us)
         try:
-            for count, record in enumerate(self._source.earlier(span_us)):
+            for count, record in enumerate(self._source.earlier(span_us) if span_us else ()):
                 if count % BATCH == 0:
                     self._heartbeat()
                 event = self._logins.read(record)
-                if isinstance(event, Login):
-                    self._recent.recall(event, self._revocations, now_us, known)
-                elif event:
-                    self._recent.end(event, self._revocations, now_us)
+                if not self._recalled:
+                    self._recall(event, now_us, known)
         except TryAgainError:
-            self._forget()
+            self._logins.forget()
+        self._recalled = True
         self._recent.end_before(self._rebooted_us)
 
-    def _forget(self) -> None:
-        self._logins.forget()
-        self._recent.forget()
+    def _recall(self, event: Login | Logout | None, now_us: int, known: Known | None) -> None:
+        if isinstance(event, Login):
+            self._recent.recall(event, self._revocations, now_us, known)
+        elif event:
+            self._recent.end(event, self._revocations, now_us)
 
     def _granted(self) -> Known | None:
         """Return what the map says was granted, None when it cannot be read."""
