@@ -97,6 +97,32 @@ def _network(item: Any) -> Network:
         raise ValueError(f"{item!r} is not a network (try '192.0.2.0/24')") from None
 
 
+def _at_most(most: int) -> Callable[[Any], Any]:
+    def read(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+            raise ValueError(f"{value!r} is not a number from 1 to {most} (0 is no limit)")
+        return value
+
+    return read
+
+
+def _users(value: Any) -> frozenset[bytes]:
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r} is not a list of users (try ['anna', '*@example.org'])")
+    return frozenset(_user(item) for item in value)
+
+
+def _user(item: Any) -> bytes:
+    name = item if isinstance(item, str) else ""
+    if not name.isprintable() or not name or "*" in name.removeprefix("*@") or name == "*@":
+        raise ValueError(f"{item!r} is not a user (try 'anna', or '*@example.org' for a domain)")
+    return name.encode()
+
+
+def _never_users(value: Any) -> frozenset[bytes]:
+    return frozenset(name.lower() for name in _users(value))
+
+
 def _daemons(value: Any, all_known: Sequence[Daemon] = REGISTRY) -> tuple[Daemon, ...]:
     if value == "auto":
         return tuple(daemon for daemon in all_known if not daemon.forgeable)
@@ -114,6 +140,26 @@ def _daemons(value: Any, all_known: Sequence[Daemon] = REGISTRY) -> tuple[Daemon
 KEYS = (
     Key("relay.window", "15min", _span, "how long a login lets its address relay"),
     Key("relay.never", [], _networks, "networks that are never granted"),
+    Key("relay.never_users", [], _never_users, "users who are never granted"),
+    Key("relay.only_users", [], _users, "the only users who are granted; none named: all"),
+    Key(
+        "relay.max_addresses_per_user",
+        16,
+        _at_most(1000),
+        "how many addresses of one user may relay at once",
+    ),
+    Key(
+        "relay.max_addresses",
+        100_000,
+        _at_most(10_000_000),
+        "how many addresses may relay at once",
+    ),
+    Key(
+        "relay.while_connected",
+        "",
+        _optional(_span),
+        "how long an IMAP session may hold its address",
+    ),
     Key("relay.ipv6_prefix", 128, _choice(128, 64), "what an IPv6 login grants: 128 or 64"),
     Key("relay.max_grant", "7d", _span, "the longest life of a grant by hand"),
     Key("relay.skew", "1min", _span, "how far ahead of our clock a login's time may lie"),
@@ -135,7 +181,15 @@ KEYS = (
 _KEYS = {key.name: key for key in KEYS}
 _PATTERN = "pattern."
 _TABLES = {name.partition(".")[0] for name in [*_KEYS, _PATTERN]}
-WINDOW_OF_DAEMON = Key("daemons.NAME.window", None, _span, "the same, for one daemon's logins")
+OF_DAEMON = {
+    "window": Key("daemons.NAME.window", None, _span, "the same, for one daemon's logins"),
+    "max_addresses": Key(
+        "daemons.NAME.max_addresses",
+        None,
+        _at_most(10_000_000),
+        "how many addresses one daemon's logins may let relay at once",
+    ),
+}
 
 # What the Perl poprelayd called it (its configuration of 1998 to 2001), for those who try.
 HEIRS = {
@@ -256,14 +310,12 @@ def _take(
     known: Sequence[Daemon],
     faults: list[str],
 ) -> None:
-    windows = [f"daemons.{daemon.name}.window" for daemon in known]
-    if value == {} and f"{name}.window" in windows:
+    of = {f"daemons.{d.name}.{word}": key for d in known for word, key in OF_DAEMON.items()}
+    if value == {} and f"{name}.window" in of:
         return
-    key = WINDOW_OF_DAEMON if name in windows else _KEYS.get(name)
+    key = of.get(name) or _KEYS.get(name)
     if key is None:
-        faults.append(
-            f"{file}: {printable(name)}: there is no such setting{_advice(name, windows)}"
-        )
+        faults.append(f"{file}: {printable(name)}: there is no such setting{_advice(name, of)}")
         return
     try:
         values[name] = _daemons(value, known) if key.read is _daemons else key.read(value)
@@ -271,21 +323,34 @@ def _take(
         faults.append(f"{file}: {name}: {error}")
 
 
-def _advice(name: str, windows: Sequence[str]) -> str:
+def _advice(name: str, of_daemons: Iterable[str]) -> str:
     heir = HEIRS.get(name.rpartition(".")[2])
     if heir:
         return f" (what it did: {heir})"
-    return nearest(name, [*_KEYS, *windows])
+    return nearest(name, [*_KEYS, *of_daemons])
 
 
 def _build(values: Mapping[str, Any], known: tuple[Daemon, ...]) -> Config:
     got = {key.name: values.get(key.name, key.read(key.default)) for key in KEYS}
-    windows = {name.split(".")[1]: span for name, span in values.items() if name.count(".") == 2}
+    of_daemon = {
+        word: {
+            name.split(".")[1]: value
+            for name, value in values.items()
+            if name.count(".") == 2 and name.endswith(f".{word}")
+        }
+        for word in OF_DAEMON
+    }
     return Config(
         rules=Rules(
             window_us=got["relay.window"],
-            windows_us=windows,
+            windows_us=of_daemon["window"],
             never=got["relay.never"],
+            never_users=got["relay.never_users"],
+            only_users=got["relay.only_users"],
+            max_addresses_per_user=got["relay.max_addresses_per_user"],
+            max_addresses=got["relay.max_addresses"],
+            max_addresses_of=of_daemon["max_addresses"],
+            while_connected_us=got["relay.while_connected"] or 0,
             ipv6_prefix=got["relay.ipv6_prefix"],
             max_grant_us=got["relay.max_grant"],
             skew_us=got["relay.skew"],

@@ -88,6 +88,8 @@ class Login:
 
     ``host`` is the client's name where the line has no address; NOWHERE is its address until the
     name is confirmed.
+    ``session`` tells its session from every other one of the daemon in its ``boot``; empty where
+    no line would tell that it has ended.
     """
 
     address: Address
@@ -99,6 +101,18 @@ class Login:
     clock_ahead_us: int = 0
     doubt: str = ""
     host: str = ""
+    session: bytes = b""
+    boot: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Logout:
+    """A session at a daemon has ended; ``session`` is the login's."""
+
+    daemon: str
+    session: bytes
+    logged_at_us: int
+    boot: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +134,4 @@ class Revocation:
     clock_ahead_us: int = 0
 
 
-Event = Login | HandGrant | Revocation
+Event = Login | Logout | HandGrant | Revocation

@@ -63,7 +63,8 @@ class Finder:
 
     def find(self, record: Record) -> Finding:
         """Return what is found in a journal entry."""
-        login = self._logins.read(record)
+        event = self._logins.read(record)
+        login = event if isinstance(event, Login) else None
         for line in self._lines:
             told = read(record, line)
             if told is not None:

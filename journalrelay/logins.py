@@ -1,4 +1,4 @@
-"""From records to logins, with what must be remembered between the lines of one process.
+"""From records to logins and logouts, with what must be remembered between lines of a process.
 
 It is in memory only: whoever reads from some place on first shows the records before it, back to
 ``look_back_us``, and lets go what they grant.
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from journalrelay import correlate
 from journalrelay.correlate import Connections
-from journalrelay.event import NOWHERE, Login, Process, Record, process_of
+from journalrelay.event import NOWHERE, Login, Logout, Process, Record, process_of
 from journalrelay.forgery import Predecessors
 from journalrelay.patterns import Daemon, Dispatch, Told
 from journalrelay.patterns.identity import listed
@@ -22,10 +22,14 @@ LOST_MATCHES = [f"MESSAGE_ID={_LOST_ID}".encode(), b"_TRANSPORT=driver"]
 
 
 class Logins:
-    """Recognise the logins at ``daemons``, with ``by_name`` also those without an address."""
+    """Recognise the logins at ``daemons``, with ``by_name`` also those without an address, with
+    ``sessions`` also how long IMAP sessions last."""
 
-    def __init__(self, daemons: Iterable[Daemon], *, by_name: bool = False) -> None:
-        self._dispatch = Dispatch(daemons := tuple(daemons), by_name=by_name)
+    def __init__(
+        self, daemons: Iterable[Daemon], *, by_name: bool = False, sessions: bool = False
+    ) -> None:
+        self._dispatch = Dispatch(daemons := tuple(daemons), by_name=by_name, logouts=sessions)
+        self._ending = _ending(daemons) if sessions else {}
         self._watched = _units(daemon for daemon in daemons if daemon.forgeable)
         self.look_back_us = correlate.LONGEST_US if remembers(daemons) else 0
         self.forget()
@@ -35,8 +39,11 @@ class Logins:
         self._connections = Connections()
         self._predecessors = Predecessors()
 
-    def read(self, record: Record) -> Login | None:
-        """Return the login that the record proves, or None; remember what it tells."""
+    def read(self, record: Record) -> Login | Logout | None:
+        """Return the login that the record proves, or the logout; remember what it tells.
+
+        A logout is believed of whom a login is not: to end a session too soon does little harm.
+        """
         told = self._dispatch.read(record)
         doubt = self._doubt(record, told) if self._watched else ""
         if told is None:
@@ -46,9 +53,25 @@ class Logins:
         if told.tells == "connect":
             self._connect(record, told, doubt)
             return None
+        if told.tells == "logout":
+            session = self._session(told)
+            boot = record.field("_BOOT_ID") or b""
+            return Logout(told.daemon.name, session, record.logged_at_us(), boot)
         if told.address is None and not told.host:
             told = self._completed(record, told)
-        return _login(record, told, doubt) if told else None
+        login = _login(record, told, doubt) if told else None
+        if login and told and self._ending:
+            boot = record.field("_BOOT_ID") or b""
+            return replace(login, session=self._session(told), boot=boot)
+        return login
+
+    def _session(self, told: Told) -> bytes:
+        """Return what tells an IMAP session from the others of its daemon, empty where no line
+        would tell its end."""
+        named = self._ending.get(told.daemon.name)
+        if named is None or not told.session or told.service != "imap":
+            return b""
+        return b"%s %s" % (str(told.address).encode() if named else b"", told.session)
 
     def _doubt(self, record: Record, told: Told | None) -> str:
         """Return why a record of a daemon that can be made to lie is not to be believed."""
@@ -93,6 +116,17 @@ def remembers(daemons: Iterable[Daemon]) -> bool:
         daemon.forgeable or any(pattern.tells == "connect" for pattern in daemon.patterns)
         for daemon in daemons
     )
+
+
+def _ending(daemons: Iterable[Daemon]) -> dict[str, bool]:
+    """Return the daemons that log the end of a session, each with whether that line names the
+    client's address."""
+    return {
+        daemon.name: "address" in pattern.regex.groupindex
+        for daemon in daemons
+        for pattern in daemon.patterns
+        if pattern.tells == "logout"
+    }
 
 
 def _units(daemons: Iterable[Daemon]) -> frozenset[bytes]:

@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 from journalrelay.event import HandGrant, Login, Revocation
 from journalrelay.grant import Address, Network, client_keys, login_key, map_key
 
+_CUT = b"..."  # how Dovecot ends a name that it does not show whole
+
 Word = Literal["granted", "expired", "refused"]
 
 # No client of another host has these addresses, so a grant to one would be a grant to this host's
@@ -31,7 +33,11 @@ NEVER = tuple(
 
 @dataclass(frozen=True)
 class Rules:
-    """The operator's part of the decision, from ``[relay]`` and ``[daemons]``. Spans are in µs."""
+    """The operator's part of the decision, from ``[relay]`` and ``[daemons]``. Spans are in µs.
+
+    Of the limits on addresses 0 is none. ``only_users`` empty is all users; ``while_connected_us``
+    is 0 when a session does not hold its address.
+    """
 
     window_us: int
     windows_us: Mapping[str, int]
@@ -39,6 +45,29 @@ class Rules:
     ipv6_prefix: int
     max_grant_us: int
     skew_us: int
+    never_users: frozenset[bytes] = frozenset()
+    only_users: frozenset[bytes] = frozenset()
+    max_addresses_per_user: int = 16
+    max_addresses: int = 100_000
+    max_addresses_of: Mapping[str, int] = field(default_factory=dict)
+    while_connected_us: int = 0
+
+    @property
+    def limited(self) -> bool:
+        """Tell whether the addresses are counted at all."""
+        return bool(
+            self.max_addresses_per_user or self.max_addresses or any(self.max_addresses_of.values())
+        )
+
+    @property
+    def longest_us(self) -> int:
+        """Return the longest window of any server."""
+        return max(self.window_us, *self.windows_us.values(), 0)
+
+    @property
+    def memory_us(self) -> int:
+        """Return how far back logins must be known to weigh the next one, in µs."""
+        return max(self.while_connected_us, self.longest_us if self.limited else 0)
 
     def window_of(self, daemon: str) -> int:
         """Return how long a login at ``daemon`` is good for, in µs."""
@@ -47,7 +76,7 @@ class Rules:
     @property
     def look_back_us(self) -> int:
         """Return the age, in µs, from which on no login can still matter."""
-        return max(self.window_us, *self.windows_us.values(), 0) + self.skew_us
+        return self.longest_us + self.skew_us
 
     @property
     def furthest_us(self) -> int:
@@ -137,17 +166,18 @@ def decide(login: Login, revocations: Revocations, now_us: int, rules: Rules) ->
     refusal = (
         login.doubt
         or _unwanted(login, rules)
+        or _unwelcome(login.user, rules)
         or _mistimed(login, revocations.last(login.address), now_us, rules)
     )
     if refusal:
         return Verdict("refused", refusal, key, None)
-    return _timed(key, _end_s(login.logged_at_us, rules.window_of(login.daemon)), now_us)
+    return _timed(key, end_s(login.logged_at_us, rules.window_of(login.daemon)), now_us)
 
 
 def past(login: Login, now_us: int, rules: Rules) -> Verdict | None:
     """Return the verdict on a login whose window is over, from wherever it came; else None."""
     key = login_key(login.address, rules.ipv6_prefix)
-    verdict = _timed(key, _end_s(login.logged_at_us, rules.window_of(login.daemon)), now_us)
+    verdict = _timed(key, end_s(login.logged_at_us, rules.window_of(login.daemon)), now_us)
     return verdict if verdict.word == "expired" else None
 
 
@@ -175,6 +205,28 @@ def _unwanted(login: Login, rules: Rules) -> str | None:
     return never_granted(login.address, rules.ipv6_prefix, rules.never)
 
 
+def _unwelcome(user: bytes, rules: Rules) -> str | None:
+    """Return why a user's logins grant nothing. Each list is read to the safe side: a name is
+    kept out in any case of its letters, and let in byte for byte."""
+    if rules.never_users:
+        if user.endswith(_CUT):
+            return "relay.never_users: the name is cut"
+        name = _listed(user.lower(), rules.never_users)
+        if name is not None:
+            return f"relay.never_users: {name.decode('utf-8', 'backslashreplace')}"
+    if rules.only_users and _listed(user, rules.only_users) is None:
+        return "relay.only_users: not among them"
+    return None
+
+
+def _listed(user: bytes, names: frozenset[bytes]) -> bytes | None:
+    """Return the name by which a user is listed: his own, or ``*@`` and his domain."""
+    if user in names:
+        return user
+    _, at, domain = user.rpartition(b"@")
+    return name if at and (name := b"*@" + domain) in names else None
+
+
 def _span(address: Address, ipv6_prefix: int) -> tuple[int, int]:
     """Return the first and the last address, as numbers, that a login from ``address`` opens."""
     number = int(address)
@@ -194,7 +246,7 @@ def _mistimed(event: Login | HandGrant, revoked_us: int, now_us: int, rules: Rul
     return None
 
 
-def _end_s(logged_at_us: int, window_us: int) -> int:
+def end_s(logged_at_us: int, window_us: int) -> int:
     """Return the expiry in whole seconds; a window with a fraction of one is rounded up, since
     it would have no length otherwise."""
     end_us = logged_at_us + window_us

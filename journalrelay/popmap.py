@@ -101,8 +101,13 @@ class PopMap(MapFile):
 
     def read(self) -> dict[bytes, int]:
         """Return the whole map; junk values count as 0, long expired."""
+        return dict(self.items())
+
+    def items(self) -> Iterator[tuple[bytes, int]]:
+        """Yield keys and expiries, under the lock that lets others read."""
         with self._reading() as handle:
-            return {key: _expiry(value) for key, value in _items(handle)}
+            for key, value in _items(handle):
+                yield key, _expiry(value)
 
     def count(self, now_s: int) -> int:
         """Return how many addresses may relay at ``now_s``."""

@@ -17,22 +17,24 @@ from journalrelay import clock, ledger
 from journalrelay.changes import Changes, Committed
 from journalrelay.cursor import CursorFile, Place
 from journalrelay.errors import DataError, NoInputError, TryAgainError
-from journalrelay.event import Event, HandGrant, Login, Passed, Record, Revocation
+from journalrelay.event import (
+    Event,
+    HandGrant,
+    Login,
+    Logout,
+    Passed,
+    Record,
+    Revocation,
+)
 from journalrelay.grant import Network, map_key
+from journalrelay.limits import Known
 from journalrelay.logins import LOST_MATCHES, Logins, remembers
 from journalrelay.mapfile import MapReplacedError
 from journalrelay.names import Answer, Names
 from journalrelay.patterns import Daemon, identity
-from journalrelay.policy import (
-    Revocations,
-    Rules,
-    Verdict,
-    decide,
-    decide_by_hand,
-    past,
-    revoked_keys,
-)
+from journalrelay.policy import Revocations, Rules, Verdict, decide_by_hand, past, revoked_keys
 from journalrelay.popmap import PopMap
+from journalrelay.recent import Recent
 from journalrelay.sources.source import Source
 
 BATCH = 10_000
@@ -84,7 +86,12 @@ class Relay:
     ) -> None:
         self._source = parts.source
         self._names = parts.names
-        self._logins = Logins(parts.daemons, by_name=bool(parts.names.within_us))
+        self._logins = Logins(
+            parts.daemons,
+            by_name=bool(parts.names.within_us),
+            sessions=bool(parts.rules.while_connected_us),
+        )
+        self._recent = Recent(parts.rules)
         self._rules = parts.rules
         self._popmap = parts.popmap
         self._kept = parts.kept
@@ -94,6 +101,8 @@ class Relay:
         self._pending = Changes()
         self._clock_us = clock.offset_us()
         self._moves: int | None = None
+        self._rebooted_us = 0
+        self._recalled = False
         self._saved: tuple[str, str] | None = None
         self._mended: str | None = None
 
@@ -158,10 +167,13 @@ class Relay:
         changes = self.recall(now_us)
         self._names.forget()
         self._source.seek_time(now_us - self._rules.look_back_us)
+        self._recalled = False
+        self._warm_up(now_us, known=None)
         while self._gather(changes, now_us, BATCH, unwitnessed) == BATCH:
             self._source.refresh()
             now_us += clock.monotonic_us() - began_us
             began_us = clock.monotonic_us()
+        self._prolong(changes, now_us)
         self._popmap.replace(changes.granted)
         self._popmap.adopt()
         self._clock_us = clock.offset_us()
@@ -170,12 +182,15 @@ class Relay:
     def kept_place(self, notes: list[str]) -> Place | None:
         """Return the place that was saved; None, and a note, when it is garbage."""
         try:
-            return self._kept.load()
+            place = self._kept.load()
         except DataError as error:
             if not self._kept.path.is_file():
                 raise
             notes.append(str(error))
             return None
+        if place and place.boot != clock.boot_id():
+            self._rebooted_us = place.time_us
+        return place
 
     def _fault(self, now_us: int) -> str | None:
         """Return why the map must be made anew, None when it can be believed."""
@@ -228,6 +243,7 @@ class Relay:
         self._clock_us = max(self._clock_us, clock.offset_us())
         changes, self._pending = self._pending, Changes()
         count = self._gather(changes, now_us, limit, self._witness, removing)
+        self._prolong(changes, now_us)
         committed = Committed([], [])
         if changes:
             committed = self._commit(changes, now_us)
@@ -286,7 +302,7 @@ class Relay:
         """
         self._heartbeat()
         if self._moves != self._source.moves:
-            self._warm_up()
+            self._warm_up(now_us, None if self._recalled else self._granted())
         began_us, count = clock.monotonic_us(), 0
         for waiting, answer in self._names.settled(began_us):
             self._judge(waiting._replace(login=_named(waiting.login, answer)), changes, now_us)
@@ -303,6 +319,8 @@ class Relay:
                 told = self._come(Waiting(record, event, witness), before, at_us)
                 if told:
                     self._judge(told, changes, at_us)
+            elif isinstance(event, Logout):
+                self._recent.end(event, self._revocations, at_us)
             else:
                 self._do_by_hand(event, changes, at_us, removing)
         return count
@@ -319,26 +337,54 @@ class Relay:
     def _judge(self, told: Waiting, changes: Changes, now_us: int) -> None:
         record, login, witness = told
         verdict = past(login, now_us, self._rules) if login.host else None
-        verdict = verdict or decide(login, self._revocations, now_us, self._rules)
+        verdict = verdict or self._recent.weigh(login, self._revocations, now_us)
         _note(verdict, changes)
         witness(record, login, verdict)
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, now_us: int, known: Known | None) -> None:
         """Where reading begins anew, remember what the records before told; they grant nothing.
 
-        What cannot be read again is not known then, and grants nothing either.
+        What cannot be read again is not known then, and grants nothing either. ``known`` is the
+        map that came of those records, None when it is not believed. A reader that was opened
+        anew after an error goes on where it was: what recent logins hold is still known then.
         """
         self._moves = self._source.moves
+        span_us = self._logins.look_back_us
         self._logins.forget()
-        if not self._logins.look_back_us:
-            return
+        if not self._recalled:
+            self._recent.forget()
+            span_us = max(span_us, self._rules.memory_us)
         try:
-            for count, record in enumerate(self._source.earlier(self._logins.look_back_us)):
+            for count, record in enumerate(self._source.earlier(span_us) if span_us else ()):
                 if count % BATCH == 0:
                     self._heartbeat()
-                self._logins.read(record)
+                event = self._logins.read(record)
+                if not self._recalled:
+                    self._recall(event, now_us, known)
         except TryAgainError:
             self._logins.forget()
+        self._recalled = True
+        self._recent.end_before(self._rebooted_us)
+
+    def _recall(self, event: Login | Logout | None, now_us: int, known: Known | None) -> None:
+        if isinstance(event, Login):
+            self._recent.recall(event, self._revocations, now_us, known)
+        elif event:
+            self._recent.end(event, self._revocations, now_us)
+
+    def _granted(self) -> Known | None:
+        """Return what the map says was granted, None when it cannot be read."""
+        if not self._rules.memory_us:
+            return None
+        try:
+            return Known(self._popmap.items())
+        except (NoInputError, DataError):
+            return None
+
+    def _prolong(self, changes: Changes, now_us: int) -> None:
+        """Grant the addresses of the sessions that go on for longer."""
+        for key, expiry_s in self._recent.due(self._revocations, now_us).items():
+            changes.grant(key, expiry_s)
 
     def _interpret(self, record: Record) -> Event | None:
         return self._logins.read(record) or ledger.read(record, self._popmap.path)
@@ -352,6 +398,7 @@ class Relay:
         news = self._revocations.record(event, self._rules.ipv6_prefix, now_us)
         if not (removing or news):
             return
+        self._recent.withdraw(event)
         withdraw(event.network, changes)
 
 

@@ -1,5 +1,6 @@
 """A real Dovecot of the room's own, POP3 and IMAP, that logs with its true identity."""
 
+import imaplib
 import poplib
 import shutil
 import socket
@@ -141,10 +142,18 @@ class Dovecot:
 
     def imap_login(self, client: str, user: str = USERS[0], *, tls: bool = False) -> float:
         """Log in by IMAP from CLIENT and log out; return when OK came (monotonic, s)."""
+        with self.imap_session(client, user, tls=tls):
+            return time.monotonic()
+
+    @contextmanager
+    def imap_session(
+        self, client: str, user: str = USERS[0], *, tls: bool = False
+    ) -> Iterator[imaplib.IMAP4]:
+        """Hold an IMAP session open, and log out."""
         connection = Imap(_connect("imap", client, tls))
         try:
             connection.login(f'"{user}"', PASSWORD)
-            return time.monotonic()
+            yield connection
         finally:
             connection.logout()
 

@@ -376,7 +376,7 @@ def _native(name: str, value: bytes) -> bytes:
 
 def login_line(
     address: str,
-    user: str = "anna@example.org",
+    user: str = "",
     service: str = "pop3",
     version: str = "2.3",
     *,
@@ -387,11 +387,18 @@ def login_line(
     """Return the line by which Dovecot VERSION tells of a login (facts: Dovecot 2.3, 2.4).
 
     `pop3-login: Login: user=<anna>, method=PLAIN, rip=192.0.2.7, lip=192.0.2.1, mpid=42,
-    session=<S>`; from 2.4 on it says `Logged in:`.
+    session=<S>`; from 2.4 on it says `Logged in:`. Without a USER each address has its own.
     """
+    user = user or f"u-{address}"
     word = "Login" if version.startswith("2.3") else "Logged in"
     secure = ", TLS" if tls else ""
     return (
         f"{service}-login: {word}: user=<{user}>, method=PLAIN, rip={address}, lip={local}, "
         f"mpid=4242{secure}, session=<{session}>"
     )
+
+
+def logout_line(session: str = "lab0000000000000", user: str = "anna", pid: int = 4242) -> str:
+    """Return the line by which Dovecot 2.3 and 2.4 tell that an IMAP session has ended."""
+    counts = "in=26 out=782 deleted=0 expunged=0 trashed=0 hdr_count=0 hdr_bytes=0"
+    return f"imap({user})<{pid}><{session}>: Disconnected: Logged out {counts}"

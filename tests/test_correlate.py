@@ -57,7 +57,7 @@ def addresses(*records: FakeRecord) -> list[str]:
     return [
         str(login.address)
         for record in records
-        if (login := logins.read(record)) and not login.doubt
+        if isinstance(login := logins.read(record), Login) and not login.doubt
     ]
 
 

@@ -15,7 +15,7 @@ import pytest
 from journalrelay import message, own
 from journalrelay.cli import journalrelay_parser, main, poprelayd_parser
 from journalrelay.commands import NO
-from journalrelay.config import HEIRS, KEYS, WINDOW_OF_DAEMON, Key, load
+from journalrelay.config import HEIRS, KEYS, OF_DAEMON, Key, load
 from journalrelay.errors import RelayError
 from journalrelay.message import Kind
 from journalrelay.patterns import REGISTRY
@@ -148,7 +148,7 @@ def test_every_setting_is_described_with_its_default() -> None:
     assert list(told) == [
         *(key.name for key in KEYS if key.name.startswith("relay.")),
         *(key.name for key in KEYS if key.name.startswith("daemons.")),
-        WINDOW_OF_DAEMON.name,
+        *(key.name for key in OF_DAEMON.values()),
         *(f"pattern.NAME.{key}" for key in own.KEYS),
         *(f"pattern.NAME.line.{key}" for key in own.LINE_KEYS),
         *(key.name for key in KEYS if key.name.startswith(("source.", "map.", "log."))),
@@ -160,8 +160,8 @@ def test_every_setting_is_described_with_its_default() -> None:
 
 
 def test_every_setting_named_anywhere_exists() -> None:
-    known = {key.name for key in KEYS} | {"source.*", WINDOW_OF_DAEMON.name}
-    known |= {f"daemons.{daemon.name}.window" for daemon in REGISTRY}
+    known = {key.name for key in KEYS} | {"source.*", *(key.name for key in OF_DAEMON.values())}
+    known |= {f"daemons.{daemon.name}.{word}" for daemon in REGISTRY for word in OF_DAEMON}
     known |= {"pattern.NAME", *(f"pattern.NAME.{key}" for key in own.KEYS)}
     known |= {f"pattern.NAME.line.{key}" for key in own.LINE_KEYS}
     for name in MANUAL:
@@ -251,7 +251,9 @@ def test_sample_without_the_number_signs_is_the_defaults(tmp_path: Path) -> None
     } == {key.name for key in KEYS}
     config, default = load(full), load(SAMPLE)
     assert set(config.rules.windows_us.values()) == {default.rules.window_us}
-    assert replace(config, rules=replace(config.rules, windows_us={})) == default
+    assert set(config.rules.max_addresses_of.values()) == {default.rules.max_addresses}
+    rules = replace(config.rules, windows_us={}, max_addresses_of={})
+    assert replace(config, rules=rules) == default
 
 
 def test_every_manual_page_that_is_referred_to_is_there() -> None:

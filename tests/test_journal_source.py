@@ -7,6 +7,7 @@ import pytest
 
 from journalrelay import ledger
 from journalrelay.errors import DataError, NoInputError, UnavailableError
+from journalrelay.event import Login
 from journalrelay.logins import Logins
 from journalrelay.patterns import REGISTRY
 from journalrelay.relay import matches
@@ -234,7 +235,7 @@ def test_a_users_file_is_read_too(journald: Journald) -> None:
         for record in made.read(1000):
             records += 1
             login = logins.read(record)
-            found.extend([str(login.address)] if login else [])
+            found.extend([str(login.address)] if isinstance(login, Login) else [])
         return records
 
     with Sender(uid=1234) as user, Sender() as sender:

@@ -28,12 +28,15 @@ LAYERS = (
         "message",
         "entry",
         "likeness",
+        "places",
         "patterns.automaton",
     },
     {"grant", "notify", "owner", "pages", "patterns.linear", "patterns.fit"},
     {"event", "locks"},
     {"patterns.identity", "patterns.tcpd", "ledger", "cursor", "policy", "mapfile", "names"},
-    {"patterns.pattern", "popmap", "resolve"},
+    {"patterns.pattern", "popmap", "resolve", "limits"},
+    {"sessions"},
+    {"recent"},
     {"patterns.dispatch", "log", "report"} | DAEMONS,
     {"patterns"},
     {"sources.source", "teller", "correlate"},
@@ -101,6 +104,10 @@ PURE = {
     "finding",
     "trial",
     "own",
+    "places",
+    "limits",
+    "sessions",
+    "recent",
 } | {module for module in RANK if module.startswith("patterns")}
 
 

@@ -326,7 +326,7 @@ def test_many_names_are_confirmed_by_few_threads(
     for name, address in clients.items():
         names.host(name, address)
         names.hold(name)
-    uw.send_many(by_name(name) for name in clients for _ in range(3))
+    uw.send_many(by_name(name, user=name) for name in clients for _ in range(3))
     wait_for(lambda: len({n for n in names.asked if n in clients}) >= THREADS, "questions")
     tasks = f"/proc/{daemon.process.pid}/task"
     assert len(os.listdir(tasks)) == THREADS + 1

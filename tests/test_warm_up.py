@@ -23,6 +23,7 @@ from tests.test_forgery import CUT, HELLO, LOGIN
 SECOND, MINUTE = 1_000_000, 60_000_000
 NOW_US = 1_795_400_000_000_000
 BOTH = '[daemons]\nenable = ["dovecot", "popa3d"]\n'
+UNLIMITED = "[relay]\nmax_addresses = 0\nmax_addresses_per_user = 0\n"
 FORGEABLE = '[daemons]\nenable = ["courier"]\n'
 
 
@@ -118,16 +119,18 @@ def test_a_kill_between_any_two_entries_grants_the_same(place: Path) -> None:
 
 def test_no_further_back_than_a_connection_lives(place: Path) -> None:
     old, at = LONGEST_US + MINUTE, 30 * SECOND
-    Run(place, connect(1, old + at, 1), connect(2, LONGEST_US, 2), dovecot(3, at)).go()
+    text = BOTH + UNLIMITED
+    lines = connect(1, old + at, 1), connect(2, LONGEST_US, 2), dovecot(3, at)
+    Run(place, *lines, text=text).go()
     read: list[bytes] = []
-    later = Run(place)
+    later = Run(place, text=text)
     later.relay._logins.read = lambda record: read.append(record.message)  # type: ignore
     later.go()
     assert read == [f"Session from {address(2)}".encode(), login_line(address(3)).encode()]
 
 
 def test_nothing_is_read_back_where_nothing_must_be_remembered(place: Path) -> None:
-    text = '[daemons]\nenable = ["dovecot"]\n'
+    text = '[daemons]\nenable = ["dovecot"]\n' + UNLIMITED
     Run(place, dovecot(1, 60 * SECOND), text=text).go()
     later = Run(place, text=text)
     read: list[bytes] = []

@@ -28,7 +28,7 @@ COURIER = Daemon(
         Pattern(
             re.compile(
                 rb"LOGIN, user=(?P<user>[^\x00-\x1f\x7f]{1,255}), "
-                rb"ip=\[(?P<address>[0-9A-Fa-f:.]{2,45})\](?:, port=\[[0-9]{1,5}\])?"
+                rb"ip=\[(?P<address>[0-9A-Fa-f:.]{2,45})\](?:, port=\[(?P<session>[0-9]{1,5})\])?"
                 rb"(?:, protocol=(?:IMAP|SMAP1))?(?:, (?:stls|starttls)=1)?"
             ),
             service={"pop3d": "pop3", "pop3d-ssl": "pop3", "imapd": "imap", "imapd-ssl": "imap"},
@@ -49,6 +49,26 @@ COURIER = Daemon(
                 ),
             },
         ),
+        Pattern(
+            re.compile(
+                rb"(?:LOGOUT|DISCONNECTED|TIMEOUT), user=(?P<user>[^\x00-\x1f\x7f]{1,255}), "
+                rb"ip=\[(?P<address>[0-9A-Fa-f:.]{2,45})\], port=\[(?P<session>[0-9]{1,5})\]"
+                rb"(?:, [a-z]{1,10}=[0-9]{1,20}){0,9}"
+            ),
+            tells="logout",
+            service={"imapd": "imap", "imapd-ssl": "imap"},
+            identity={"SYSLOG_IDENTIFIER": ("imapd", "imapd-ssl")},
+            samples={
+                # 1.0.16, recorded
+                "LOGOUT, user=alice, ip=[::ffff:192.0.2.11], port=[39043], headers=0, body=0, "
+                "rcvd=26, sent=417, time=0": "192.0.2.11",
+                "DISCONNECTED, user=alice, ip=[2001:db8::16], port=[36461], headers=0, body=0, "
+                "rcvd=0, sent=17, time=0": "2001:db8::16",
+                # an account of this name
+                "LOGOUT, user=x, ip=[203.0.113.66], port=[1], ip=[::ffff:192.0.2.7], port=[5], "
+                "headers=0, body=0": "192.0.2.7",
+            },
+        ),
     ),
     programs=("/usr/sbin/courierlogger", "/usr/lib/courier/courier/pop3login"),
     forgeable=(
@@ -59,8 +79,8 @@ COURIER = Daemon(
         "LOGIN FAILED, user=x, ip=[::ffff:203.0.113.66], port=[4711]",
         "LOGIN FAILED, method=PLAIN, ip=[::ffff:203.0.113.66], port=[4711]",
         "LOGIN: ip=[::ffff:203.0.113.66], command=LOGIN",
-        "LOGOUT, user=x, ip=[::ffff:203.0.113.66], port=[4711], top=0, retr=0",
-        "DISCONNECTED, user=x, ip=[::ffff:203.0.113.66], port=[4711], headers=0, body=0",
+        "LOGOUT, ip=[::ffff:203.0.113.66], port=[4711]",
+        "Disconnected, ip=[::ffff:203.0.113.66], port=[4711]",
         "Connection, ip=[::ffff:203.0.113.66], port=[4711]",
     ),
 )

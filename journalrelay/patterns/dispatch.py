@@ -13,18 +13,20 @@ from journalrelay.patterns.identity import listed
 from journalrelay.patterns.pattern import LONGEST, Daemon, Line, Told, read
 
 _NAMED = re.compile(rb"\(\?P<\w+>")
-_READ = ("login", "connect")
 
 
 class Dispatch:
     """The patterns of ``daemons`` by which logins are recognised, with ``by_name`` also those
-    that have a host name in the address's place."""
+    that have a host name in the address's place, with ``logouts`` also the ends of sessions."""
 
-    def __init__(self, daemons: Iterable[Daemon], *, by_name: bool = False) -> None:
+    def __init__(
+        self, daemons: Iterable[Daemon], *, by_name: bool = False, logouts: bool = False
+    ) -> None:
         self._by_identifier: dict[bytes, list[Line]] = {}
         texts: dict[bytes, None] = {}
         for line in (line for daemon in daemons for line in daemon.lines):
-            if line.pattern.tells in _READ and (by_name or not line.pattern.by_name):
+            told = logouts or line.pattern.tells != "logout"
+            if told and (by_name or not line.pattern.by_name):
                 texts[_NAMED.sub(b"(?:", line.pattern.regex.pattern)] = None
                 identity = line.daemon.identity_of(line.pattern)
                 for identifier in listed(identity, "SYSLOG_IDENTIFIER"):

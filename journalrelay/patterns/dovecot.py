@@ -25,11 +25,12 @@ _TAIL = (
     rb"lip=(?P<server>[0-9A-Fa-f:.]{2,45})(?:, lport=[0-9]{1,5})?"
     rb"(?:, mpid=[0-9]{1,10})?(?:, (?:TLS|secured))?"
     rb"(?:, TLSv1(?:\.[0-3])? with cipher [A-Z0-9_-]{1,64} \([0-9]{1,4}/[0-9]{1,4} bits\))?"
-    rb"(?:, session=<[A-Za-z0-9+/=]{1,64}>)?"
+    rb"(?:, session=<"
 )
+_ID = rb"[A-Za-z0-9+/=]{1,64}"
 _LOGIN = re.compile(
     rb"(?P<service>pop3|imap)-login: (?:Login|Logged in): "
-    rb"user=<(?P<user>[^\x00-\x1f\x7f]*)>, " + _TAIL
+    rb"user=<(?P<user>[^\x00-\x1f\x7f]*)>, " + _TAIL + rb"(?P<session>" + _ID + rb")>)?"
 )
 _NAME = rb"[^\x00-\x20()<>,\x7f]{1,255}"
 _PROXY = re.compile(
@@ -39,11 +40,19 @@ _PROXY = re.compile(
     + _NAME
     + rb")?"
     rb"(?: \(master " + _NAME + rb"\))?(?: \([0-9.]{1,12} secs(?:, [0-9]{1,4} reconnects)?\))?: "
-    rb"user=<(?P<user>" + _NAME + rb")>, " + _TAIL
+    rb"user=<(?P<user>" + _NAME + rb")>, " + _TAIL + _ID + rb">)?"
 )
 _OLD = re.compile(
     rb"(?P<service>pop3|imap)-login: Login: "
     rb"(?P<user>[^\x00-\x20<>=,\[\]\x7f]{1,128}) \[(?P<address>[0-9A-Fa-f:.]{2,45})\]"
+)
+# mail_log_prefix of 2.3 and 2.4; the last place in the line that looks like it is the real one,
+# since only the user's name, before it, can hold such text: the reason is Dovecot's, and has no
+# angle brackets.
+_LOGOUT = re.compile(
+    rb"imap(?:-hibernate)?\((?P<user>[^\x00-\x1f\x7f]{0,255})\)<[0-9]{1,10}>"
+    rb"<(?P<session>[A-Za-z0-9+/=]{1,64})>: "
+    rb"(?:Disconnected|Logged out|Connection close)[^\x00-\x1f<>\x7f]{0,300}[^\x00-\x20<>\x7f]"
 )
 
 DOVECOT = Daemon(
@@ -111,9 +120,29 @@ DOVECOT = Daemon(
                 "imap-login: Login: bob@example.org [::ffff:192.0.2.7]": "192.0.2.7",
             },
         ),
+        Pattern(
+            _LOGOUT,
+            tells="logout",
+            service="imap",
+            samples={
+                # 2.3.19, recorded
+                "imap(alice)<137><GHXiFORgG6HAAAIL>: Disconnected: Logged out in=26 out=782 "
+                "deleted=0 expunged=0 trashed=0 hdr_count=0 hdr_bytes=0 body_count=0 "
+                "body_bytes=0": "",
+                # 2.4.1, recorded
+                "imap(alice)<848><i4ESFeRgn6wgAQ24AAAAAAAAAAAAAAAW>: Disconnected: Connection "
+                "closed (No commands sent) in=0 out=453 deleted=0 expunged=0 trashed=0 "
+                "hdr_count=0 hdr_bytes=0 body_count=0 body_bytes=0": "",
+                # an account of this name
+                "imap(x)<1><GHXiFORgG6HAAAIL>: Disconnected: y)<848><i4ESFeRgn6wgAQ24>: "
+                "Disconnected: Logged out in=26 out=819": "",
+            },
+        ),
     ),
     programs=("/usr/sbin/dovecot", "/usr/local/sbin/dovecot"),
     traps=(
+        "imap(x)<137>: Disconnected: Logged out in=26 out=782",
+        "pop3(x)<105><P7mBFORgW+fAAAIK>: Disconnected: Logged out top=0/0, retr=0/0, del=0/0",
         "imap-login: Disconnected: Aborted login by logging out (auth failed, 1 attempts in 2 "
         "secs): user=<x>, method=PLAIN, rip=203.0.113.66, lip=192.0.2.1, session=<abc>",
         "imap-login: Login aborted: Logged out (auth failed, 1 attempts in 2 secs) "

@@ -26,12 +26,12 @@ class Pattern:
     process came by, or the end of a session. Groups of ``regex``: ``user``; ``address``, missing
     where a connect line or the unit's instance tells it, or ``host`` where the line has the
     client's name alone, which is read only if the operator says so; and where shown ``server``
-    (the daemon's own end), ``service`` and ``session``. ``service`` is the word for what the line
-    does not say, or a mapping from the line's own word (else the SYSLOG_IDENTIFIER) to it; what is
-    not in the mapping is not read. ``identity`` names the fields that are not the daemon's usual
-    ones.
-    ``samples`` are real lines that it takes, each with its address or host name, empty where a
-    connect line tells it.
+    (the daemon's own end), ``service`` and ``session``, which tells a session from the others of
+    its daemon, or of its address if the logout line names that too. ``service`` is the word for
+    what the line does not say, or a mapping from the line's own word (else the SYSLOG_IDENTIFIER)
+    to it; what is not in the mapping is not read. ``identity`` names the fields that are not the
+    daemon's usual ones. ``samples`` are real lines that it takes, each with its address or host
+    name, empty where a connect line tells it.
     """
 
     regex: re.Pattern[bytes]
@@ -93,6 +93,7 @@ class Told(NamedTuple):
     address: Address | None
     server: Address | None
     host: str = ""
+    session: bytes = b""
 
 
 def sound(message: bytes) -> bool:
@@ -126,6 +127,7 @@ def read(record: Record, line: Line) -> Told | None:
         address,
         parse_address(server) if server else None,
         host,
+        said.get("session") or b"",
     )
 
 

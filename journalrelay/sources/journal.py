@@ -9,7 +9,6 @@ import errno
 import hashlib
 import os
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -88,7 +87,7 @@ class JournalRecord:
             monotonic, boot = self._reader._get_monotonic()
         except OSError:
             return 0
-        if uuid.UUID(bytes=boot).hex != _BOOT:
+        if boot.hex() != _BOOT:
             return 0
         return self.logged_at_us() - monotonic - clock.offset_us()
 

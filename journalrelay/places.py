@@ -1,0 +1,134 @@
+"""Who holds a place until when, in few bytes: what the limits count.
+
+A hash table of numbers in arrays, since a dict of Python's own objects takes five times as much.
+Rows of one group lie behind each other (linear probing), so that they can be counted; a row that
+is over is room for the next one.
+"""
+
+from array import array
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+_LEAST = 1 << 10
+_WORD = (1 << 64) - 1
+
+
+class Table:
+    """Rows (group, member) → end, a time in whole seconds up to the year 2106. Groups and members
+    are numbers of 64 bits."""
+
+    _used: int
+
+    def __init__(self) -> None:
+        self._make(_LEAST)
+
+    def find(self, group: int, member: int, now_s: int) -> int:
+        """Return where a row stands that is not over, until the next :meth:`put`; -1 for none."""
+        ends, groups, members = self._ends, self._groups, self._members
+        mask = len(ends) - 1
+        slot = group & mask
+        while end_s := ends[slot]:
+            if groups[slot] == group and members[slot] == member:
+                return slot if end_s > now_s else -1
+            slot = (slot + 1) & mask
+        return -1
+
+    def prolong(self, slot: int, end_s: int) -> None:
+        """Let the row that stands there end at ``end_s``, or later if it already does."""
+        if end_s > self._ends[slot]:
+            self._ends[slot] = end_s
+
+    def rows(self, group: int) -> list[tuple[int, int]]:
+        """Return member and end of each row of a group."""
+        ends, groups, mask = self._ends, self._groups, len(self._ends) - 1
+        slot, found = group & mask, []
+        while ends[slot]:
+            if groups[slot] == group:
+                found.append((self._members[slot], ends[slot]))
+            slot = (slot + 1) & mask
+        return found
+
+    def put(self, group: int, member: int, end_s: int, now_s: int) -> None:
+        """Let a row end at ``end_s``, or later if it already does; what is over is given up."""
+        ends, groups, mask = self._ends, self._groups, len(self._ends) - 1
+        slot, free = group & mask, -1
+        while ends[slot]:
+            if groups[slot] == group and self._members[slot] == member:
+                ends[slot] = max(end_s, ends[slot])
+                return
+            if free < 0 and ends[slot] <= now_s:
+                free = slot
+            slot = (slot + 1) & mask
+        if free < 0:
+            free, self._used = slot, self._used + 1
+        groups[free], self._members[free], ends[free] = group, member, end_s
+        if 3 * self._used > 2 * len(ends):
+            self._renew(lambda _group, _member, end_s: end_s > now_s)
+
+    def keep(self, wanted: Callable[[int, int], bool]) -> None:
+        """Give up every row whose group and member are not wanted."""
+        self._renew(lambda group, member, _end_s: wanted(group, member))
+
+    def all(self) -> Iterator[tuple[int, int, int]]:
+        """Yield group, member and end of every row, also of what is over."""
+        rows = zip(self._groups, self._members, self._ends, strict=True)
+        return (row for row in rows if row[2])
+
+    def _renew(self, wanted: Callable[[int, int, int], bool]) -> None:
+        size, kept = _LEAST, sum(wanted(*row) for row in self.all())
+        while 3 * size < 5 * kept:
+            size *= 2
+        rows = self.all()
+        self._make(size)
+        for row in rows:
+            if wanted(*row):
+                self.put(*row, 0)
+
+    def _make(self, size: int) -> None:
+        self._groups = array("Q", bytes(8 * size))
+        self._members = array("Q", bytes(8 * size))
+        self._ends = array("I", bytes(4 * size))
+        self._used = 0
+
+
+class Ends:
+    """How many things have not ended, each a number whose end ``end_of`` tells: asked only when
+    it would have ended by what was known, since most ends are put off many times."""
+
+    def __init__(self, end_of: Callable[[int], int]) -> None:
+        self._end_of = end_of
+        self._due: dict[int, array[int]] = {}
+        self._now_s = 0
+        self._left = 0
+
+    def add(self, number: int, end_s: int) -> None:
+        """Count one that was not there, or had ended."""
+        self._left += 1
+        self._put_off(number, end_s)
+
+    def left(self, now_s: int) -> int:
+        """Return how many end later than ``now_s``; time only goes on."""
+        if now_s > self._now_s:
+            if now_s - self._now_s <= len(self._due):
+                over = [s for s in range(self._now_s + 1, now_s + 1) if s in self._due]
+            else:
+                over = [s for s in self._due if s <= now_s]
+            self._now_s = now_s
+            for number in chain.from_iterable([self._due.pop(s) for s in over]):
+                end_s = self._end_of(number)
+                if end_s > now_s:
+                    self._put_off(number, end_s)
+                else:
+                    self._left -= 1
+        return self._left
+
+    def _put_off(self, number: int, end_s: int) -> None:
+        due = self._due.get(end_s)
+        if due is None:
+            self._due[end_s] = due = array("Q")
+        due.append(number)
+
+
+def word(number: int) -> int:
+    """Return a hash as a number of 64 bits."""
+    return number & _WORD
