@@ -68,7 +68,10 @@ class Stage:
 
     def configure(self, window: str) -> None:
         """Change the installed configuration, and have it read."""
-        self.host.path(CONF).write_text(f'[relay]\nwindow = "{window}"  # the administrator\'s\n')
+        self.host.path(CONF).write_text(
+            f'[relay]\nwindow = "{window}"  # the administrator\'s\n'
+            "max_addresses_per_user = 0  # one user comes from everywhere here\n"
+        )
         self.host.run("systemctl reload poprelayd")
 
     def apt(self, verb: str, package: Path | None = None) -> str:
