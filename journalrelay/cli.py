@@ -167,6 +167,9 @@ def _site(options: argparse.Namespace) -> Site:
         config = replace(config, map_path=given["map"])
     if given.get("directory") or given.get("namespace") or given.get("file"):
         config = replace(config, directory=given.get("directory"), namespace=given.get("namespace"))
+        config = replace(config, kind="journal")
+    elif given.get("logfile"):
+        config = replace(config, kind="logfile", logfile=tuple(map(str, given["logfile"])))
     return Site(config, given.get("state") or STATE, tuple(given.get("file") or ()))
 
 
@@ -323,6 +326,9 @@ def _source(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--directory", metavar="DIR", type=_file, help="journal files of DIR")
     where.add_argument("--file", metavar="FILE", type=_file, nargs="+", help="these journal files")
+    where.add_argument(
+        "--logfile", metavar="FILE", type=_file, nargs="+", help="these log files, no journal"
+    )
     _namespace(where)
 
 

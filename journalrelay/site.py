@@ -9,8 +9,9 @@ from journalrelay import ledger
 from journalrelay.config import Config
 from journalrelay.cursor import CursorFile
 from journalrelay.popmap import PopMap
-from journalrelay.relay import Parts, matches
-from journalrelay.sources.journal import JournalSource, Where
+from journalrelay.relay import Parts
+from journalrelay.sources.choice import choose
+from journalrelay.sources.journal import Where
 
 STATE = Path("/var/lib/poprelayd")
 RUNTIME = Path("/run/poprelayd")
@@ -45,14 +46,16 @@ class Site:
 
     def parts(self) -> Parts:
         """Return what its pipeline is made of, with the source open."""
-        by_hand = ledger.matches(self.map_path)
-        source = JournalSource(self.where(), matches(self.config.daemons), by_hand)
+        chosen = choose(
+            self.config, self.where(), ledger.matches(self.map_path), self.journal().exists()
+        )
         return Parts(
-            source=source,
-            daemons=self.config.daemons,
+            source=chosen.source,
+            daemons=chosen.daemons,
             rules=self.config.rules,
             popmap=self.popmap(careful=False),
-            kept=CursorFile(self.state, source.name),
+            kept=CursorFile(self.state, chosen.source.name),
+            why=chosen.why,
         )
 
     def found(self) -> list[str]:

@@ -68,7 +68,7 @@ class Teller:
         if trouble:
             self.fault(trouble)
         else:
-            self.say("the journal is read again")
+            self.say("what could not be read is read again")
 
     def say(self, text: str) -> None:
         """Tell what an operator may want to know."""

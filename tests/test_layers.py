@@ -12,21 +12,25 @@ DAEMONS = {f"patterns.{file.stem}" for file in (PACKAGE / "patterns").glob("[a-z
     "patterns.identity",
     "patterns.pattern",
     "patterns.dispatch",
+    "patterns.unvouched",
 }
 
 # Innermost first. A module imports only from layers before its own.
 LAYERS = (
-    {"errors", "timespan", "clock", "changes"},
-    {"grant", "notify", "owner", "pages"},
+    {"errors", "timespan", "clock", "changes", "sources.logtime"},
+    {"grant", "notify", "owner", "pages", "sources.openlog", "sources.logline"},
+    {"sources.reading", "sources.rotation", "sources.watch"},
+    {"sources.stream"},
     {"event", "locks"},
     {"patterns.identity", "ledger", "cursor", "policy", "mapfile"},
     {"patterns.pattern", "popmap"},
-    {"patterns.dispatch", "log", "report"} | DAEMONS,
+    {"patterns.dispatch", "patterns.unvouched", "log", "report"} | DAEMONS,
     {"patterns"},
     {"config", "sources.source", "teller", "correlate"},
     {"forgery"},
     {"logins"},
-    {"relay", "sources.journal"},
+    {"relay", "sources.journal", "sources.logfile"},
+    {"sources.choice"},
     {"site"},
     {"daemon", "commands", "commands.address"},
     {"commands.view", "commands.byhand", "commands.replay"},
@@ -42,6 +46,7 @@ ONE_ROOM = {
     "argparse": {"cli"},
     "tomllib": {"config"},
     "sdnotify": {"notify"},
+    "inotify": {"sources.watch"},
 }
 OUTSIDE = {"os", "time", "socket", "subprocess", "pathlib", "fcntl", "sys"}
 
@@ -76,6 +81,8 @@ PURE = {
     "logins",
     "correlate",
     "forgery",
+    "sources.logtime",
+    "sources.logline",
 } | {module for module in RANK if module.startswith("patterns")}
 
 
