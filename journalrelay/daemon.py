@@ -94,7 +94,6 @@ class Daemon:
         self._site, self._lock, self._teller, self._relay = site, lock, teller, relay
         self._source, self._popmap = parts.source, parts.popmap
         self._counted = None
-        teller.say(f"reading {parts.why}")
         for note in notes:
             teller.fault(note)
         for server in site.config.daemons:
@@ -109,7 +108,7 @@ class Daemon:
         self._look_after(behind=False)
         report = self._teller.report
         self._teller.say(
-            f"keeping {report.map_path} by logins; POP and IMAP servers here: "
+            f"keeping {report.map_path} by logins in {report.why}; POP and IMAP servers here: "
             f"{named(report.daemons)}; {report.line()}"
         )
 

@@ -27,7 +27,7 @@ _OWN = "dovecot"
 _ESCAPE = re.compile(rb"#(0[0-3][0-7]|177)")
 _REPEATED = re.compile(rb"message repeated [0-9]{1,9} times: \[ ?(.*)\]", re.DOTALL)
 _SYSLOG = re.compile(
-    rb"(?:(?P<at>%s) (?P<host>[^ ]{1,255}) |"
+    rb"(?:(?P<at>%s) (?P<host>[^ ]{0,254}[^ :]) |"
     rb"(?P<tai>%s) (?:[a-z0-9]{1,16}\.[a-z]{1,16}: )?(?:%s )?)"
     rb"(?P<identifier>[^ \[\]:]{1,128})(?:\[(?P<pid>[0-9]{1,10})\])?: "
     rb"(?:\[ID [0-9]{1,10} [a-z0-9]{1,16}\.[a-z]{1,16}\] )?(?P<message>.*)"

@@ -10,16 +10,26 @@ system's, without threads or a loop of their own; where it is missing all works,
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from types import ModuleType
 
 from journalrelay.sources.openlog import Key
 
-try:
-    from inotify import calls
-    from inotify.constants import IN_CREATE, IN_DELETE, IN_MODIFY, IN_MOVED_FROM, IN_MOVED_TO
-except ImportError:
-    calls = None  # type: ignore[assignment]
-
 _READ = 1 << 16
+
+
+def library() -> ModuleType | None:
+    """Return inotify's calls, None where they are not to be had. They are imported only when a file
+    is to be watched: to find libc, the library runs ldconfig, for a tenth of a second."""
+    try:
+        from inotify import calls
+    except (ImportError, OSError, MemoryError):  # the last two in a sandbox tighter than ours
+        return None
+    return calls
+
+
+# linux/inotify.h
+_WRITTEN = 0x2
+_NAMES = 0x40 | 0x80 | 0x100 | 0x200  # moved from, moved to, made, removed
 
 
 class Watch:
@@ -28,31 +38,33 @@ class Watch:
     def __init__(self) -> None:
         self.fd: int | None = None
         self._watched: dict[tuple[Key, bool], int] = {}
-        if calls is None:
+        self._calls = library()
+        if self._calls is None:
             return
-        with suppress(OSError, calls.InotifyError):  # too many already: asking again is enough
-            self.fd = calls.inotify_init()
+        with suppress(OSError, self._calls.InotifyError):  # too many already: asking is enough
+            self.fd = self._calls.inotify_init()
             os.set_blocking(self.fd, False)
             os.set_inheritable(self.fd, False)
 
     def watch(self, files: Iterable[int], directories: Iterable[str]) -> None:
         """Watch these open files for what is written, and the directories for new names; what
         was watched before is let go."""
-        if self.fd is None:
+        if self.fd is None or self._calls is None:
             return
+        calls = self._calls
         wanted: dict[tuple[Key, bool], tuple[bytes, int]] = {}
         for fd in files:
             status = os.fstat(fd)
             wanted[(status.st_dev, status.st_ino), False] = (
                 b"/proc/self/fd/%d" % fd,
-                IN_MODIFY,
+                _WRITTEN,
             )
         for name in directories:
             with suppress(OSError):
                 status = os.stat(name)
                 wanted[(status.st_dev, status.st_ino), True] = (
                     os.fsencode(name),
-                    IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO,
+                    _NAMES,
                 )
         for key in self._watched.keys() - wanted.keys():
             with suppress(calls.InotifyError):  # its file is gone, and the watch with it

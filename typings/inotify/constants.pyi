@@ -1,5 +1,0 @@
-IN_CREATE: int
-IN_DELETE: int
-IN_MODIFY: int
-IN_MOVED_FROM: int
-IN_MOVED_TO: int
