@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "journalrelay"
 DAEMONS = {f"patterns.{file.stem}" for file in (PACKAGE / "patterns").glob("[a-z]*.py")} - {
     "patterns.identity",
     "patterns.pattern",
+    "patterns.tcpd",
     "patterns.dispatch",
     "patterns.unvouched",
 }
@@ -22,7 +23,7 @@ LAYERS = (
     {"sources.reading", "sources.rotation", "sources.watch"},
     {"sources.stream"},
     {"event", "locks"},
-    {"patterns.identity", "ledger", "cursor", "policy", "mapfile"},
+    {"patterns.identity", "patterns.tcpd", "ledger", "cursor", "policy", "mapfile"},
     {"patterns.pattern", "popmap"},
     {"patterns.dispatch", "patterns.unvouched", "log", "report"} | DAEMONS,
     {"patterns"},

@@ -78,7 +78,7 @@ def _logfiles(
             "tell who logged a line (enable others, or read the journal)"
         )
     hosts = config.hosts or (socket.gethostname(),)
-    ledger = JournalSource(Where(namespace=config.namespace), [], hand) if has_journal else None
+    ledger = _ledger(config, hand) if has_journal else None
     source = LogfileSource(Logfiles(tuple(files), hosts), identifiers(daemons), ledger)
     left_out = ", ".join(unread(config.daemons))
     if left_out:
@@ -86,6 +86,14 @@ def _logfiles(
             f"{left_out}: not read from a log file, which does not tell who logged a line"
         )
     return Chosen(source, daemons, f"{', '.join(files)}: {why}")
+
+
+def _ledger(config: Config, hand: Sequence[bytes]) -> JournalSource | None:
+    """Return the journal in which is written what was done by hand, if there is one after all."""
+    try:
+        return JournalSource(Where(namespace=config.namespace), [], hand)
+    except UnavailableError:
+        return None
 
 
 def _usual() -> tuple[str, ...]:
