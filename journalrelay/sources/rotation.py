@@ -4,12 +4,14 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 from journalrelay.errors import RelayError
 from journalrelay.sources.openlog import Key, Log, open_log
 
 _TRIES = 20
+_SAME_TIME_NS = 2_000_000_000  # a writer may keep to a renamed file for a moment
 _PACKED = re.compile(r"\.(?:gz|xz|zst)$")
 # logrotate's and newsyslog's numbers, with a word before or behind, and logrotate's dateext
 _NUMBER = re.compile(r"[.-](?P<number>[0-9]{1,5})")
@@ -130,9 +132,14 @@ def _in_order(directory: Path, found: dict[str, str]) -> list[str]:
     dates = {name: _DATE.match(rest) for name, rest in found.items()}
     if all(dates.values()):
         return sorted(found, key=lambda name: found[name])
+    by_number = sorted(found)
     if all(numbers.values()) and not any(dates.values()):
-        return sorted(found, key=lambda name: -int((numbers[name] or [0, 0])[1]))
-    return sorted(found, key=lambda name: (_written_ns(directory / name), name))
+        by_number = sorted(found, key=lambda name: -int((numbers[name] or [0, 0])[1]))
+        times = [_written_ns(directory / name) for name in by_number]
+        if all(later > earlier - _SAME_TIME_NS for earlier, later in pairwise(times)):
+            return by_number
+    # numbers that some other rule of rotation has left behind tell nothing
+    return sorted(by_number, key=lambda name: _written_ns(directory / name))
 
 
 def _written_ns(path: Path) -> int:

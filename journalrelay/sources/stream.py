@@ -17,7 +17,7 @@ from pathlib import Path
 from journalrelay import clock
 from journalrelay.sources.logline import Hosts, Line, LogRecord, take_apart
 from journalrelay.sources.logtime import SECOND_US
-from journalrelay.sources.openlog import Log, Plain, Spot
+from journalrelay.sources.openlog import PRINT, Log, Plain, Spot
 from journalrelay.sources.reading import Reading, Rewritten, is_removed, written_us
 from journalrelay.sources.rotation import Chain, chain_of
 
@@ -160,7 +160,11 @@ class Stream:
             return chain.logs
         last = self._readings[-1]
         known = {reading.log.key for reading in self._readings}
-        for is_last in (lambda log: log.key in known, last.spot().heads):
+        head = last.log.read(0, PRINT)
+        for is_last in (
+            lambda log: log.key in known,
+            lambda log: head != b"" and log.read(0, len(head)) == head,
+        ):
             numbers = [n for n, log in enumerate(chain.logs) if is_last(log)]
             if numbers:
                 return [log for log in chain.logs[numbers[-1] + 1 :] if log.key not in known]
