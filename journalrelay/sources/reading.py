@@ -17,16 +17,20 @@ _COARSE_STEP = 1 << 20
 
 
 class Rewritten(Exception):
-    """What stood before the place is not there any more: truncated, or written anew."""
+    """What stood before the place is not there any more: truncated, or written anew. At the
+    beginning, where nothing stands before: what is there is not what was expected."""
 
 
 class Reading:
     """A file and a place in it. Lines before ``end`` have been read, ``start`` is where the last
-    record began."""
+    record began. ``expected`` is how the file must begin for its first line to be read, empty when
+    that is not known yet and None when it does not matter."""
 
     def __init__(self, log: Log, end: int = 0, start: int | None = None) -> None:
         self.log = log
         self.touched = end > 0
+        self.expected: bytes | None = None
+        self.opened_us = clock.now_us()
         self._looked: tuple[int, int] | None = None
         self._ended_at = self._ended_us = 0
         self._go(end)
@@ -57,7 +61,7 @@ class Reading:
         while self._has_more():
             known = self._buffer[: self.end - self._base][-PRINT:]
             got = self.log.read(self.end - len(known), len(known) + BLOCK)
-            if not got.startswith(known):
+            if not got.startswith(known) or (got and self.end == 0 and not self._as_expected(got)):
                 raise Rewritten
             self._buffer, self._base = got, self.end - len(known)
             if self._base == 0:
@@ -69,6 +73,11 @@ class Reading:
             if len(got) < len(known) + BLOCK:
                 self._note_end()
                 return
+
+    def _as_expected(self, got: bytes) -> bool:
+        if self.expected is None:
+            return True
+        return self.expected != b"" and got.startswith(self.expected)
 
     def advance(self, end: int, start: int | None = None) -> None:
         """Note that all before ``end`` has been read, lately the record at ``start``."""

@@ -113,6 +113,8 @@ class Stream:
     def _begin(self, readings: list[Reading]) -> None:
         self.close()
         self._readings = readings
+        if readings:
+            readings[-1].expected = readings[-1].log.read(0, PRINT)
         self._last = None
         self.changed = True
 
@@ -151,7 +153,9 @@ class Stream:
         chain = self._chain()
         newer = chain.take(self._newer(chain))
         self._readings += [Reading(log) for log in newer]
-        self.changed |= bool(newer)
+        if newer:
+            self._readings[-1].expected = b""
+            self.changed = True
 
     def _newer(self, chain: Chain) -> list[Log]:
         """Return the files that come after the last one read: behind it, behind what was
@@ -183,30 +187,46 @@ class Stream:
             if quiet and not (previous and not reading.log.packed) and reading.at_end():
                 self._close(reading)
 
-    def _rewritten(self, reading: Reading) -> None:
-        """Begin a file anew that was truncated or written anew, after what is left to read of
-        what it held, in the copy that was made of it."""
-        spot = reading.spot()
-        chain = self._chain()
+    def _renewed(self, reading: Reading) -> None:
+        """Begin the last file anew, after what came between it and what was read: it was truncated
+        or written anew, or it holds its first line, and before that may have been truncated too.
+
+        What it held is in the copies that were made of it; one of what it holds now is none yet.
+        """
+        spot, chain = reading.spot(), self._chain()
+        head = reading.log.read(0, PRINT)  # after the chain: what was truncated since is in there
         known = {other.log.key for other in self._readings}
-        fresh = [log for log in chain.logs if log.key not in known]
-        copy = _holding(fresh, spot)
-        copies = [n for n, log in enumerate(fresh) if log is copy or spot.is_behind(log)]
-        if not copies:
-            self.remarks.append(
-                f"{self.path}: it was truncated, and no copy of it is there: what was logged right "
-                "before is lost if it was not read yet"
-            )
-            fresh = []
+        fresh = [
+            (number, log)
+            for number, log in enumerate(chain.logs)
+            if log.key not in known and not (head and log.read(0, len(head)) == head)
+        ]
+        copy = _holding([log for _, log in fresh], spot) if spot.end else None
+        ends = [n for n, log in fresh if log is copy or (spot.end and spot.is_behind(log))]
+        if ends:
+            wanted = [log for n, log in fresh if n >= ends[-1] and not spot.is_behind(log)]
         else:
-            fresh = fresh[copies[-1] + (fresh[copies[-1]] is not copy) :]
+            wanted = self._since(chain, fresh, reading)
+            if spot.end:
+                self.remarks.append(
+                    f"{self.path}: it was truncated, and no copy of it is there: what was logged "
+                    "right before is lost if it was not read yet"
+                )
         older = [
-            Reading(log, spot.end) if log is copy else Reading(log) for log in chain.take(fresh)
+            Reading(log, spot.end) if log is copy else Reading(log) for log in chain.take(wanted)
         ]
         anew = Reading(reading.log)
-        anew.touched = True
+        anew.touched, anew.expected = True, head
         self._readings[-1:] = [*older, anew]
         self.changed = True
+
+    def _since(self, chain: Chain, fresh: list[tuple[int, Log]], reading: Reading) -> list[Log]:
+        """Return the fresh ones that came after the last predecessor read, or after ``reading``."""
+        read = {other.log.key for other in self._readings[:-1]}
+        numbers = [n for n, log in enumerate(chain.logs) if log.key in read]
+        if numbers:
+            return [log for n, log in fresh if n > numbers[-1]]
+        return [log for _, log in fresh if written_us(log) >= reading.opened_us]
 
     def _close(self, reading: Reading) -> None:
         self._readings.remove(reading)
@@ -219,13 +239,18 @@ class Stream:
         """Yield the next lines, up to the end of what there is."""
         if self._refused:
             return
-        for reading in list(self._readings):
+        pending = list(self._readings)
+        while pending:
+            reading = pending.pop(0)
             try:
                 yield from self._lines(reading, cursor_of)
             except Rewritten:
                 if reading is self._readings[-1]:
-                    self._rewritten(reading)
-                    yield from self.read(cursor_of)
+                    self._renewed(reading)
+                    pending = list(self._readings)
+                elif reading.end == 0 and reading.expected is not None:
+                    reading.expected = None
+                    pending.insert(0, reading)
                 else:
                     self._close(reading)  # an old file that is no log any more
 
