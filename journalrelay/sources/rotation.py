@@ -10,7 +10,7 @@ from pathlib import Path
 from journalrelay.errors import RelayError
 from journalrelay.sources.openlog import Key, Log, open_log
 
-_TRIES = 20
+_TRIES = 500  # some hundred milliseconds; a rotation renames for some
 _SAME_TIME_NS = 2_000_000_000  # a writer may keep to a renamed file for a moment
 _PACKED = re.compile(r"\.(?:gz|xz|zst)$")
 # logrotate's and newsyslog's numbers, with a word before or behind, and logrotate's dateext

@@ -101,8 +101,8 @@ class Stream:
 
     def spots(self) -> list[Spot]:
         """Return the places that have been reached, oldest file first."""
-        touched = [reading for reading in self._readings if reading.touched]
-        return [reading.spot() for reading in touched or self._readings[:1]]
+        begun = [reading for reading in self._readings if reading.touched and reading.end]
+        return [reading.spot() for reading in begun or self._readings[:1]]
 
     def last_record(self) -> Spot | None:
         """Return the place of the last record read."""
@@ -162,17 +162,11 @@ class Stream:
         compressed from it, or if it is gone all that were written since."""
         if not self._readings:
             return chain.logs
-        last = self._readings[-1]
-        known = {reading.log.key for reading in self._readings}
-        head = last.log.read(0, PRINT)
-        for is_last in (
-            lambda log: log.key in known,
-            lambda log: head != b"" and log.read(0, len(head)) == head,
-        ):
-            numbers = [n for n, log in enumerate(chain.logs) if is_last(log)]
-            if numbers:
-                return [log for log in chain.logs[numbers[-1] + 1 :] if log.key not in known]
-        since_us = written_us(last.log)
+        known = _Known(self._readings)
+        numbers = [n for n, log in enumerate(chain.logs) if known.has(log)]
+        if numbers:
+            return chain.logs[numbers[-1] + 1 :]
+        since_us = written_us(self._readings[-1].log)
         return [
             log for log in chain.logs if written_us(log) >= since_us or log.name == str(self.path)
         ]
@@ -195,18 +189,14 @@ class Stream:
         """
         spot, chain = reading.spot(), self._chain()
         head = reading.log.read(0, PRINT)  # after the chain: what was truncated since is in there
-        known = {other.log.key for other in self._readings}
-        fresh = [
-            (number, log)
-            for number, log in enumerate(chain.logs)
-            if log.key not in known and not (head and log.read(0, len(head)) == head)
-        ]
+        known = _Known(self._readings)
+        fresh = [(number, log) for number, log in enumerate(chain.logs) if not known.has(log)]
         copy = _holding([log for _, log in fresh], spot) if spot.end else None
         ends = [n for n, log in fresh if log is copy or (spot.end and spot.is_behind(log))]
         if ends:
             wanted = [log for n, log in fresh if n >= ends[-1] and not spot.is_behind(log)]
         else:
-            wanted = self._since(chain, fresh, reading)
+            wanted = self._since(chain, reading)
             if spot.end:
                 self.remarks.append(
                     f"{self.path}: it was truncated, and no copy of it is there: what was logged "
@@ -220,13 +210,16 @@ class Stream:
         self._readings[-1:] = [*older, anew]
         self.changed = True
 
-    def _since(self, chain: Chain, fresh: list[tuple[int, Log]], reading: Reading) -> list[Log]:
-        """Return the fresh ones that came after the last predecessor read, or after ``reading``."""
-        read = {other.log.key for other in self._readings[:-1]}
-        numbers = [n for n, log in enumerate(chain.logs) if log.key in read]
+    def _since(self, chain: Chain, reading: Reading) -> list[Log]:
+        """Return the files that came between the last predecessor read and ``reading``; without
+        one, those that were written since that was opened."""
+        before, known = _Known(self._readings[:-1]), _Known(self._readings)
+        numbers = [n for n, log in enumerate(chain.logs) if before.has(log)]
         if numbers:
-            return [log for n, log in fresh if n > numbers[-1]]
-        return [log for _, log in fresh if written_us(log) >= reading.opened_us]
+            return [log for log in chain.logs[numbers[-1] + 1 :] if not known.has(log)]
+        return [
+            log for log in chain.logs if not known.has(log) and written_us(log) >= reading.opened_us
+        ]
 
     def _close(self, reading: Reading) -> None:
         self._readings.remove(reading)
@@ -379,6 +372,21 @@ def _chosen(text: bytes, select: re.Pattern[bytes]) -> Iterator[tuple[int, bytes
         before = index
         if text[offset + len(lines[index])] == _NEWLINE:  # else it was cut short
             yield offset, lines[index]
+
+
+class _Known:
+    """Files that are being read, and what was copied or compressed from what they hold now."""
+
+    def __init__(self, readings: Sequence[Reading]) -> None:
+        self._keys = {reading.log.key for reading in readings}
+        self._heads = {head for r in readings if (head := r.log.read(0, PRINT))}
+
+    def has(self, log: Log) -> bool:
+        """Tell whether a file is one of them."""
+        if log.key in self._keys:
+            return True
+        start = log.read(0, PRINT)
+        return any(start.startswith(head) for head in self._heads)
 
 
 def _holding(logs: Sequence[Log], spot: Spot) -> Log | None:
