@@ -66,7 +66,7 @@ class Mail:
 
     def rename(self) -> None:
         """Rename as logrotate and newsyslog do: the oldest first."""
-        for number in range(8, 0, -1):
+        for number in range(50, 0, -1):
             for suffix in ("", ".gz", ".xz", ".zst"):
                 name = Path(f"{self.renamed(number)}{suffix}")
                 if name.exists():
@@ -555,6 +555,8 @@ def test_old_files_are_let_go(mail: Mail, monkeypatch: pytest.MonkeyPatch) -> No
         mail.log()
         mail.rotate()
         mail.check()
+    mail.log()
+    mail.check()
     assert len(mail.source._streams[0].files()) == 5
     monkeypatch.setattr(stream, "_QUIET_US", 0)
     wait_for(lambda: open_files(mail) == 2, "two files open")
@@ -562,6 +564,14 @@ def test_old_files_are_let_go(mail: Mail, monkeypatch: pytest.MonkeyPatch) -> No
     wait_for(lambda: open_files(mail) == 1, "one file open")
     mail.log()
     mail.check()
+
+
+def test_few_files_are_held_open(mail: Mail) -> None:
+    for _ in range(40):
+        mail.log()
+        mail.rotate()
+        mail.check()
+    assert len(mail.source._streams[0].files()) <= stream._MOST + 1
 
 
 def readable(fd: int) -> bool:

@@ -18,10 +18,12 @@ from journalrelay import clock
 from journalrelay.sources.logline import Hosts, Line, LogRecord, take_apart
 from journalrelay.sources.logtime import SECOND_US
 from journalrelay.sources.openlog import PRINT, Log, Plain, Spot
-from journalrelay.sources.reading import Reading, Rewritten, is_removed, written_us
+from journalrelay.sources.reading import BLOCK, Reading, Rewritten, is_removed, written_us
 from journalrelay.sources.rotation import Chain, chain_of
 
 _QUIET_US = 600 * SECOND_US
+_MOST = 16  # files of one log that are held open; no writer keeps to one for so long
+_TICK_US = 20_000  # the system's times of files lag behind its clock by a tick
 _RETRY_S = 1.0
 _MISSING_S = 10.0
 _NEWLINE = 10
@@ -90,12 +92,15 @@ class Stream:
                 self._begin([Reading(log) for log in chain.take(chain.logs)])
                 return False
         newest = max(numbers, default=-1)
-        wanted = [log for n, log in enumerate(chain.logs) if n > newest or id(log) in found]
+        wanted = [log for n, log in enumerate(chain.logs) if n >= newest or id(log) in found]
         readings = []
         for log in chain.take(wanted):
             spot = found.get(id(log))
-            end = 0 if spot is None else spot.start if inclusive else spot.end
-            readings.append(Reading(log, end))
+            if spot:
+                readings.append(Reading(log, spot.start if inclusive else spot.end))
+            else:
+                behind = bool(spots) and spots[-1].is_behind(log)
+                readings.append(Reading(log, _length(log) if behind else 0))
         self._begin(readings)
         return True
 
@@ -173,12 +178,14 @@ class Stream:
 
     def _let_go(self) -> None:
         """Close the files that nobody can be expected to write to any more: those at their end
-        that have been quiet for ten minutes, the last predecessor only if it was removed."""
+        that have been quiet for ten minutes, the last predecessor only if it was removed, and the
+        oldest ones when there are many."""
         now_us = clock.now_us()
         for reading in self._readings[:-1]:
             previous = reading is self._readings[-2] and not is_removed(reading.log)
             quiet = now_us - written_us(reading.log) > _QUIET_US
-            if quiet and not (previous and not reading.log.packed) and reading.at_end():
+            wanted = (previous and not reading.log.packed) or not quiet
+            if (len(self._readings) > _MOST or not wanted) and reading.at_end():
                 self._close(reading)
 
     def _renewed(self, reading: Reading) -> None:
@@ -194,7 +201,7 @@ class Stream:
         copy = _holding([log for _, log in fresh], spot) if spot.end else None
         ends = [n for n, log in fresh if log is copy or (spot.end and spot.is_behind(log))]
         if ends:
-            wanted = [log for n, log in fresh if n >= ends[-1] and not spot.is_behind(log)]
+            wanted = [log for n, log in fresh if n >= ends[-1]]
         else:
             wanted = self._since(chain, reading)
             if spot.end:
@@ -203,7 +210,8 @@ class Stream:
                     "right before is lost if it was not read yet"
                 )
         older = [
-            Reading(log, spot.end) if log is copy else Reading(log) for log in chain.take(wanted)
+            Reading(log, _length(log) if spot.is_behind(log) else spot.end if log is copy else 0)
+            for log in chain.take(wanted)
         ]
         anew = Reading(reading.log)
         anew.touched, anew.expected = True, head
@@ -218,7 +226,9 @@ class Stream:
         if numbers:
             return [log for log in chain.logs[numbers[-1] + 1 :] if not known.has(log)]
         return [
-            log for log in chain.logs if not known.has(log) and written_us(log) >= reading.opened_us
+            log
+            for log in chain.logs
+            if not known.has(log) and written_us(log) >= reading.opened_us - _TICK_US
         ]
 
     def _close(self, reading: Reading) -> None:
@@ -372,6 +382,14 @@ def _chosen(text: bytes, select: re.Pattern[bytes]) -> Iterator[tuple[int, bytes
         before = index
         if text[offset + len(lines[index])] == _NEWLINE:  # else it was cut short
             yield offset, lines[index]
+
+
+def _length(log: Log) -> int:
+    """Return how many bytes a file holds, unpacked."""
+    length = 0
+    while got := log.read(length, BLOCK):
+        length += len(got)
+    return length
 
 
 class _Known:
