@@ -36,9 +36,10 @@ KINDS = (
     "copytruncate compress",
     "newsyslog",
 )
-_ARCHIVED = 90  # names of this number and above are put aside, so that no line is deleted
+_ARCHIVED = 150  # names of this number and above are put aside, so that no line is deleted
+_MOST_STARTING = 50
 _NUMBER = re.compile(rb"session=<([0-9]{16})>")
-_RULE = "{log} {{\nrotate 99\nmissingok\n{kind}\n{signal}}}\n"
+_RULE = "{log} {{\nrotate 170\nmissingok\n{kind}\n{signal}}}\n"
 _SIGNAL = "sharedscripts\npostrotate\nkill -HUP {pid}\nendscript\n"
 
 
@@ -115,17 +116,26 @@ class Torture:
         return writer
 
     def _disturb(self, daemon: Poprelayd, writer: int, until: float) -> None:
+        starting = 0  # rotations since it was started; in the end it must find what is left
         while time.monotonic() < until:
+            if starting and "READY=1" in daemon.take_all_notified():
+                starting = 0
+            if starting > _MOST_STARTING:
+                daemon.await_ready(60)
+                starting = 0
             wait = self.chance.choice((0.0, 0.01, 0.05, 0.2))
             time.sleep(self.chance.uniform(0, wait))  # random moments are what this is about
             if self.kills and self.chance.random() < 0.05:
                 daemon.kill()
                 self.came.kills += 1
+                daemon.take_all_notified()
                 for _ in range(self.chance.randrange(4)):  # fewer than _ARCHIVED
                     self._rotate(writer)
                 daemon.launch()
+                starting = max(1, starting)
                 continue
             self._rotate(writer)
+            starting += starting > 0
 
     # Rotation
 

@@ -192,7 +192,7 @@ def test_auto_reads_a_file_where_there_is_no_journal(place: Path, log: Path) -> 
 
 
 def test_a_login_is_granted_soon_after_its_line(place: Path, log: Path) -> None:
-    """Not by the clock: a daemon that looks every 25 ms is asked whether it was woken."""
+    """Not by the clock: a daemon that looks every 20 ms is asked whether it was woken."""
     with following(place, log) as daemon:
         trace = [f for f in Path(f"/proc/{daemon.process.pid}/fd").iterdir() if "inotify" in aim(f)]
         assert trace

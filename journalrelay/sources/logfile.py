@@ -62,7 +62,7 @@ class LogfileSource:
 
     vouched = False
     called = "the log file"
-    turn_ms = 25
+    turn_ms = 20
 
     def __init__(
         self, files: Logfiles, identifiers: Iterable[str], ledger: Source | None = None

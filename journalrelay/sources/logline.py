@@ -14,6 +14,7 @@ Nothing in a line can be trusted: whoever can log at all can write all of it.
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from journalrelay.sources import logtime
 from journalrelay.sources.logtime import Moment
@@ -81,19 +82,24 @@ class LogRecord:
 class Line:
     """What a line tells, taken apart."""
 
-    __slots__ = ("fields", "message", "moment")
+    __slots__ = ("_at", "fields", "message")
 
-    def __init__(self, moment: Moment, message: bytes, fields: dict[str, bytes]) -> None:
-        self.moment = moment
+    def __init__(self, at: bytes, message: bytes, fields: dict[str, bytes]) -> None:
+        self._at = at
         self.message = message
         self.fields = fields
+
+    @property
+    def moment(self) -> Moment | None:
+        """Return the time it tells, None when there is no such day."""
+        return logtime.parse(self._at)
 
 
 def take_apart(text: bytes) -> Line | None:
     """Return what a line without its newline tells, None when it has none of the forms."""
     found = _SYSLOG.fullmatch(text)
     if found:
-        moment = logtime.parse(found["at"] or found["tai"])
+        at = found["at"] or found["tai"]
         fields = {"SYSLOG_IDENTIFIER": found["identifier"]}
         if found["pid"]:
             fields["SYSLOG_PID"] = found["pid"]
@@ -104,12 +110,12 @@ def take_apart(text: bytes) -> Line | None:
         found = _DOVECOT.fullmatch(text) or _DOVECOT_1.fullmatch(text)
         if found is None:
             return None
-        moment = logtime.parse(found["at"])
+        at = found["at"]
         fields = {"SYSLOG_IDENTIFIER": _OWN.encode()}
         message = found["message"]
         if "process" in found.re.groupindex:
             message = found["process"] + b": " + message
-    return Line(moment, _plain(message), fields) if moment else None
+    return Line(at, _plain(message), fields)
 
 
 def _plain(message: bytes) -> bytes:
@@ -158,8 +164,9 @@ class Hosts:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = {name.lower().encode() for name in names}
+        self.have = lru_cache(maxsize=256)(self._have)
 
-    def have(self, host: bytes | None) -> bool:
+    def _have(self, host: bytes | None) -> bool:
         """Tell whether a line of ``host`` counts. A line that names none is this file's own; a
         short name is that of the host with the same first label."""
         if host is None:

@@ -79,12 +79,14 @@ def parse(text: bytes) -> Moment | None:
     try:
         if text[:1] == b"@":
             return _tai64n(text)
+        if text[:1].isdigit():
+            return _iso(text)
         found = _YEARLESS.fullmatch(text)
         if found:
             month, day, year, hour, minute, second = found.groups()
             clock = int(day), int(hour), int(minute), int(second)
             return Moment(int(year or 0), _MONTHS[month], *clock)
-        return _iso(text)
+        return None
     except (KeyError, ValueError, OverflowError, OSError):
         return None
 

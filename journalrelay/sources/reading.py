@@ -14,6 +14,7 @@ BLOCK = 1 << 18
 _EVERY_LINE = 4 << 20  # bytes; in a longer rest of a file one line in 64 KiB tells the year
 _STEP = 1 << 16
 _COARSE_STEP = 1 << 20
+_NOTHING = Known(0)
 
 
 class Rewritten(Exception):
@@ -132,8 +133,12 @@ class Reading:
 
     # Times
 
-    def time_us(self, moment: Moment, offset: int) -> int | None:
+    def time_us(self, moment: Moment | None, offset: int) -> int | None:
         """Return the time of the line at an offset."""
+        if moment is None:
+            return None
+        if moment.offset_s is not None:
+            return logtime.resolve(moment, _NOTHING)
         return logtime.resolve(moment, self._known(moment, offset))
 
     def _known(self, moment: Moment, offset: int) -> Known:

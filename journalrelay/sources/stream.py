@@ -284,18 +284,21 @@ class Stream:
             return False
         if not self._from_us:
             return True
-        at_us = reading.time_us(line.moment, offset)
-        if at_us is None or at_us + (SECOND_US - 1 if line.moment.whole else 0) < self._from_us:
+        moment = line.moment
+        at_us = reading.time_us(moment, offset)
+        if moment is None or at_us is None:
+            return False
+        if at_us + (SECOND_US - 1 if moment.whole else 0) < self._from_us:
             return False
         self._from_us = 0
         return True
 
     def _record(self, line: Line, reading: Reading, cursor_of: CursorOf) -> LogRecord:
-        moment, offset, end = line.moment, reading.start, reading.end
+        offset, end = reading.start, reading.end
         return LogRecord(
             line.message,
             line.fields,
-            lambda: reading.time_us(moment, offset) or 0,
+            lambda: reading.time_us(line.moment, offset) or 0,
             lambda: cursor_of(self, reading, reading.spot(start=offset, end=end)),
         )
 
