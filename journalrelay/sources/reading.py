@@ -89,7 +89,7 @@ class Reading:
 
     def go_back(self) -> None:
         """Go before the last record."""
-        self._go(self.start)
+        self.end = self.start
         self._looked = None
 
     def _lines_in(self, start: int) -> tuple[int, int]:
@@ -129,7 +129,7 @@ class Reading:
 
     def at_end(self) -> bool:
         """Tell whether all there is has been read, but for a line that is not whole."""
-        return self.touched and self._looked is not None and not self._has_more()
+        return self._looked is not None and not self._has_more()
 
     # Times
 

@@ -102,6 +102,9 @@ class Stream:
                 behind = bool(spots) and spots[-1].is_behind(log)
                 readings.append(Reading(log, _length(log) if behind else 0))
         self._begin(readings)
+        located = [(found[id(r.log)], r.log) for r in readings if id(r.log) in found]
+        if not all(spot.is_in(log) for spot, log in located):  # truncated since it was found
+            return self.seek(spots, inclusive=inclusive)
         return True
 
     def spots(self) -> list[Spot]:
@@ -184,8 +187,10 @@ class Stream:
         for reading in self._readings[:-1]:
             previous = reading is self._readings[-2] and not is_removed(reading.log)
             quiet = now_us - written_us(reading.log) > _QUIET_US
+            if not reading.at_end():
+                return  # what was read last is kept longest: by it the next ones are told
             wanted = (previous and not reading.log.packed) or not quiet
-            if (len(self._readings) > _MOST or not wanted) and reading.at_end():
+            if len(self._readings) > _MOST or not wanted:
                 self._close(reading)
 
     def _renewed(self, reading: Reading) -> None:
