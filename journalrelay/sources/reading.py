@@ -62,7 +62,7 @@ class Reading:
         while self._has_more():
             known = self._buffer[: self.end - self._base][-PRINT:]
             got = self.log.read(self.end - len(known), len(known) + BLOCK)
-            if not got.startswith(known) or (got and self.end == 0 and not self._as_expected(got)):
+            if not got.startswith(known) or not self._is_of_one_piece(got):
                 raise Rewritten
             self._buffer, self._base = got, self.end - len(known)
             if self._base == 0:
@@ -75,10 +75,16 @@ class Reading:
                 self._note_end()
                 return
 
-    def _as_expected(self, got: bytes) -> bool:
-        if self.expected is None:
+    def _is_of_one_piece(self, got: bytes) -> bool:
+        """Tell whether what was just read is of the file that was expected. It was not truncated
+        and written again meanwhile if it still begins as it did."""
+        if self.log.packed or not got:
             return True
-        return self.expected != b"" and got.startswith(self.expected)
+        expected = self.expected if self.end == 0 else None
+        if expected is not None and not (expected and got.startswith(expected)):
+            return False
+        head = self._head[: min(PRINT, self.end)] if self.end else got[:PRINT]
+        return self.log.read(0, len(head)) == head
 
     def advance(self, end: int, start: int | None = None) -> None:
         """Note that all before ``end`` has been read, lately the record at ``start``."""

@@ -201,14 +201,13 @@ class Stream:
         """
         spot, chain = reading.spot(), self._chain()
         head = reading.log.read(0, PRINT)  # after the chain: what was truncated since is in there
-        known = _Known(self._readings)
-        fresh = [(number, log) for number, log in enumerate(chain.logs) if not known.has(log)]
-        copy = _holding([log for _, log in fresh], spot) if spot.end else None
-        ends = [n for n, log in fresh if log is copy or (spot.end and spot.is_behind(log))]
+        fresh = self._unread(chain, head)
+        copy = _holding(fresh, spot) if spot.end else None
+        ends = [n for n, log in enumerate(fresh) if log is copy or spot.is_behind(log)]
         if ends:
-            wanted = [log for n, log in fresh if n >= ends[-1]]
+            wanted = fresh[ends[-1] :]
         else:
-            wanted = self._since(chain, reading)
+            wanted = self._since(chain, fresh, reading)
             if spot.end:
                 self.remarks.append(
                     f"{self.path}: it was truncated, and no copy of it is there: what was logged "
@@ -223,18 +222,26 @@ class Stream:
         self._readings[-1:] = [*older, anew]
         self.changed = True
 
-    def _since(self, chain: Chain, reading: Reading) -> list[Log]:
-        """Return the files that came between the last predecessor read and ``reading``; without
-        one, those that were written since that was opened."""
-        before, known = _Known(self._readings[:-1]), _Known(self._readings)
-        numbers = [n for n, log in enumerate(chain.logs) if before.has(log)]
-        if numbers:
-            return [log for log in chain.logs[numbers[-1] + 1 :] if not known.has(log)]
+    def _unread(self, chain: Chain, head: bytes) -> list[Log]:
+        """Return the predecessors of the last file that are not being read, nor are a copy that
+        is being made of it, which begins with ``head``, or with some of that so far."""
+        known = _Known(self._readings)
+        numbers = [n for n, log in enumerate(chain.logs) if log.key == self._readings[-1].log.key]
         return [
             log
-            for log in chain.logs
-            if not known.has(log) and written_us(log) >= reading.opened_us - _TICK_US
+            for log in chain.logs[: numbers[0] if numbers else None]
+            if not known.has(log) and not head.startswith(log.read(0, PRINT))
         ]
+
+    def _since(self, chain: Chain, fresh: list[Log], reading: Reading) -> list[Log]:
+        """Return those of the fresh files that came after the last predecessor read; without one,
+        those that were written since ``reading`` was opened."""
+        before = _Known(self._readings[:-1])
+        numbers = [n for n, log in enumerate(chain.logs) if before.has(log)]
+        if numbers:
+            later = {id(log) for log in chain.logs[numbers[-1] + 1 :]}
+            return [log for log in fresh if id(log) in later]
+        return [log for log in fresh if written_us(log) >= reading.opened_us - _TICK_US]
 
     def _close(self, reading: Reading) -> None:
         self._readings.remove(reading)
