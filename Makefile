@@ -8,7 +8,7 @@ PREFIX = /usr/local
 DESTDIR =
 PYTHON = /usr/bin/python3
 ROOM = -m lab.room --
-CHECKED = journalrelay lab tests
+CHECKED = journalrelay lab tests bench
 
 library = $(PREFIX)/lib/journalrelay
 manuals = $(wildcard man/*.[158])

@@ -157,10 +157,17 @@ def _revoke(site: Site, options: argparse.Namespace) -> int:
 
 
 def _match(site: Site, options: argparse.Namespace) -> int:
-    others = (options.since, options.directory, options.file, options.namespace)
+    others = (
+        options.since,
+        options.directory,
+        options.file,
+        options.logfile,
+        options.namespace,
+    )
     if options.input is not None and any(other is not None for other in others):
         raise UsageError("match: a FILE, or the journal with --since and the like, not both")
-    return match(site, Question(options.input, options.since, options.json))
+    files = [options.input] if options.input is not None else map(str, options.logfile or ())
+    return match(site, Question(tuple(files), options.since, options.json))
 
 
 _VERBS: dict[str, Callable[[Site, argparse.Namespace], int]] = {
@@ -184,6 +191,9 @@ def _site(options: argparse.Namespace) -> Site:
         config = replace(config, map_path=given["map"])
     if given.get("directory") or given.get("namespace") or given.get("file"):
         config = replace(config, directory=given.get("directory"), namespace=given.get("namespace"))
+        config = replace(config, kind="journal")
+    elif given.get("logfile"):
+        config = replace(config, kind="logfile", logfile=tuple(map(str, given["logfile"])))
     return Site(config, given.get("state") or STATE, tuple(given.get("file") or ()))
 
 
@@ -350,6 +360,9 @@ def _source(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--directory", metavar="DIR", type=_file, help="journal files of DIR")
     where.add_argument("--file", metavar="FILE", type=_file, nargs="+", help="these journal files")
+    where.add_argument(
+        "--logfile", metavar="FILE", type=_file, nargs="+", help="these log files, no journal"
+    )
     _namespace(where)
 
 

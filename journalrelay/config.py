@@ -67,6 +67,27 @@ def namespace(value: Any) -> str:
     return value
 
 
+def _logfiles(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r} is not a list of files (try ['/var/log/mail.log'])")
+    return tuple(_logfile(item) for item in value)
+
+
+def _logfile(item: Any) -> str:
+    if not isinstance(item, str) or not item.startswith("/") or not item.isprintable():
+        raise ValueError(f"{item!r} is no absolute path or pattern (try '/var/log/mail.log')")
+    return os.path.abspath(item)
+
+
+def _hosts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r} is not a list of host names (try ['mail.example.org'])")
+    for name in value:
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_.:-]{1,255}", name):
+            raise ValueError(f"{name!r} is no host name as a log has it (try 'mail')")
+    return tuple(value)
+
+
 def _choice(*choices: Any) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         if value not in choices or type(value) is not type(choices[0]):
@@ -170,9 +191,16 @@ KEYS = (
         _optional(_span),
         "how long to try to confirm a host name that stands for an address; empty: never",
     ),
-    Key("source.kind", "auto", _choice("journal", "auto"), "where logins are read"),
+    Key(
+        "source.kind",
+        "auto",
+        _choice("journal", "logfile", "auto"),
+        "where logins are read: journal, logfile or auto",
+    ),
     Key("source.directory", "", _optional(_path), "a journal directory instead of this host's"),
     Key("source.namespace", "", _optional(namespace), "a journal namespace instead of the default"),
+    Key("source.logfile", [], _logfiles, "log files, or patterns of their names"),
+    Key("source.hosts", [], _hosts, "hosts whose lines in log files count; none: this one's"),
     Key("map.path", "/var/lib/poprelayd/popip.db", _map_path, "sendmail's map"),
     Key("map.type", "hash", _choice("hash", "btree"), "its Berkeley DB type: hash or btree"),
     Key("log.users", True, _flag, "whether users' names stand in our log"),
@@ -193,7 +221,7 @@ OF_DAEMON = {
 
 # What the Perl poprelayd called it (its configuration of 1998 to 2001), for those who try.
 HEIRS = {
-    "logfile": "the journal is read; [source] chooses another",
+    "logfile": "the journal is read; source.logfile names a file, with source.kind = 'logfile'",
     "pidfile": "systemd keeps the process; there is none",
     "dbfile": "map.path",
     "dbtype": "map.type",
@@ -217,6 +245,9 @@ class Config:
     resolve_us: int | None
     directory: Path | None
     namespace: str | None
+    kind: str
+    logfile: tuple[str, ...]
+    hosts: tuple[str, ...]
     map_path: Path
     map_type: str
     shown: Shown
@@ -360,6 +391,9 @@ def _build(values: Mapping[str, Any], known: tuple[Daemon, ...]) -> Config:
         resolve_us=got["daemons.resolve"],
         directory=got["source.directory"],
         namespace=got["source.namespace"],
+        kind=got["source.kind"],
+        logfile=got["source.logfile"],
+        hosts=got["source.hosts"],
         map_path=got["map.path"],
         map_type=got["map.type"],
         shown=Shown(got["log.users"], got["log.addresses"]),

@@ -1,7 +1,7 @@
 """The daemon: signals, readiness, watchdog, reload, and the loop that keeps the road going.
 
-journald tells readers of new entries a third of a second late, but shows them at once. So the loop
-waits on the journal's descriptor for ten milliseconds at most, and then looks for itself.
+A source may notice late, or not at all, that there are new records (sources/journal.py, watch.py).
+So the loop waits on its descriptor for some milliseconds at most, and then looks for itself.
 """
 
 import os
@@ -24,7 +24,6 @@ from journalrelay.site import Site
 from journalrelay.sources.source import Source
 from journalrelay.teller import Teller
 
-TURN_MS = 10
 _SECOND_S, _MINUTE_S = 1.0, 60.0
 _MORE_TO_START_S = 60
 _ENDING = {signal.SIGTERM, signal.SIGINT}
@@ -84,6 +83,7 @@ class Daemon:
             undo.callback(parts.source.close)
             parts.popmap.sweep()
             relay = Relay(parts, teller.witness, self._progress)
+            teller.report.source, teller.report.why = parts.source.name, parts.why
             notes = relay.start(clock.now_us())
             undo.pop_all()
         if self._lock is not None:
@@ -134,14 +134,14 @@ class Daemon:
         return step.more
 
     def _wait(self, woken: socket.socket) -> None:
-        """Wait until the journal or a signal has something, ten milliseconds at most."""
+        """Wait until the source or a signal has something, but look again before long."""
         if self._polled != self._source.fileno():  # the reader was opened anew
             self._polled = self._source.fileno()
             self._poll = select.poll()
             self._poll.register(woken, select.POLLIN)
             if self._polled is not None:
                 self._poll.register(self._polled, select.POLLIN)
-        if any(fd == woken.fileno() for fd, _ in self._poll.poll(TURN_MS)):
+        if any(fd == woken.fileno() for fd, _ in self._poll.poll(self._source.turn_ms)):
             woken.recv(64)
 
     def _progress(self) -> None:
@@ -158,6 +158,8 @@ class Daemon:
         unasked = self._names.fault()
         if unasked:
             self._teller.fault(unasked)
+        for remark in self._source.remarks():
+            self._teller.fault(remark)
         self._count()
         place, report = self._source.place(), self._teller.report
         if place:
@@ -184,7 +186,8 @@ def _report(site: Site) -> Report:
     return Report(
         since_us=clock.now_us(),
         map_path=str(site.map_path),
-        source=site.where().name,
+        source="",
+        why="",
         daemons=site.found(),
     )
 

@@ -82,6 +82,14 @@ def process_of(record: Record) -> Process | None:
     return Process(boot, unit, pid) if boot and unit and pid else None
 
 
+def claimed_process_of(record: Record) -> Process | None:
+    """Return the process that a line of a log file claims to be of, by host and identifier; None
+    when it names none."""
+    host, pid = record.field("HOSTNAME") or b"", record.field("SYSLOG_PID")
+    identifier = record.field("SYSLOG_IDENTIFIER")
+    return Process(host, identifier, pid) if identifier and pid else None
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """A client proved to a POP or IMAP daemon who it is; ``doubt`` says why it may not have.

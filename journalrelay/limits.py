@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from journalrelay.event import Login
 from journalrelay.grant import Network
-from journalrelay.places import Ends, Table, word
+from journalrelay.places import LATEST_S, Ends, Table, word
 from journalrelay.policy import Rules, Verdict
 
 _HALF = (1 << 32) - 1
@@ -188,4 +188,4 @@ class Known:
     def covers(self, verdict: Verdict) -> bool:
         """Tell whether a login that grants so much has been granted it."""
         rows = self._table.rows(key_id(verdict.key))
-        return bool(rows) and rows[0][1] >= (verdict.expiry_s or 0)
+        return bool(rows) and rows[0][1] >= min(verdict.expiry_s or 0, LATEST_S)

@@ -9,7 +9,15 @@ from dataclasses import replace
 
 from journalrelay import correlate
 from journalrelay.correlate import Connections
-from journalrelay.event import NOWHERE, Login, Logout, Process, Record, process_of
+from journalrelay.event import (
+    NOWHERE,
+    Login,
+    Logout,
+    Process,
+    Record,
+    claimed_process_of,
+    process_of,
+)
 from journalrelay.forgery import Predecessors
 from journalrelay.patterns import Daemon, Dispatch, Told
 from journalrelay.patterns.identity import listed
@@ -22,12 +30,19 @@ LOST_MATCHES = [f"MESSAGE_ID={_LOST_ID}".encode(), b"_TRANSPORT=driver"]
 
 
 class Logins:
-    """Recognise the logins at ``daemons``, with ``by_name`` also those without an address, with
-    ``sessions`` also how long IMAP sessions last."""
+    """Recognise the logins at ``daemons``, in records that are ``vouched`` for or not; with
+    ``by_name`` also those without an address, with ``sessions`` also how long IMAP sessions
+    last."""
 
     def __init__(
-        self, daemons: Iterable[Daemon], *, by_name: bool = False, sessions: bool = False
+        self,
+        daemons: Iterable[Daemon],
+        *,
+        vouched: bool = True,
+        by_name: bool = False,
+        sessions: bool = False,
     ) -> None:
+        self._process_of = process_of if vouched else claimed_process_of
         self._dispatch = Dispatch(daemons := tuple(daemons), by_name=by_name, logouts=sessions)
         self._ending = _ending(daemons) if sessions else {}
         self._watched = _units(daemon for daemon in daemons if daemon.forgeable)
@@ -77,7 +92,7 @@ class Logins:
         """Return why a record of a daemon that can be made to lie is not to be believed."""
         if record.field("_SYSTEMD_UNIT") not in self._watched:
             return ""
-        process = process_of(record)
+        process = self._process_of(record)
         if process is None:
             return "its process is not known" if told and told.daemon.forgeable else ""
         first = told is not None and told.tells == "connect"
@@ -85,13 +100,13 @@ class Logins:
         return doubt if told and told.daemon.forgeable else ""
 
     def _connect(self, record: Record, told: Told, doubt: str) -> None:
-        process = process_of(record)
+        process = self._process_of(record)
         if process and not doubt:
             self._connections.note(_speaker(process, record), told, record.logged_at_us())
 
     def _completed(self, record: Record, told: Told) -> Told | None:
         """Return a login with the address, or name, that its process's connect line has told."""
-        process = process_of(record)
+        process = self._process_of(record)
         if process is None:
             return None
         by = self._connections.take(_speaker(process, record), record.logged_at_us())

@@ -11,6 +11,7 @@ from itertools import chain
 
 _LEAST = 1 << 10
 _WORD = (1 << 64) - 1
+LATEST_S = (1 << 32) - 1  # 2106; what ends later is held until then
 
 
 class Table:
@@ -35,8 +36,7 @@ class Table:
 
     def prolong(self, slot: int, end_s: int) -> None:
         """Let the row that stands there end at ``end_s``, or later if it already does."""
-        if end_s > self._ends[slot]:
-            self._ends[slot] = end_s
+        self._ends[slot] = max(self._ends[slot], min(end_s, LATEST_S))
 
     def rows(self, group: int) -> list[tuple[int, int]]:
         """Return member and end of each row of a group."""
@@ -51,6 +51,7 @@ class Table:
     def put(self, group: int, member: int, end_s: int, now_s: int) -> None:
         """Let a row end at ``end_s``, or later if it already does; what is over is given up."""
         ends, groups, mask = self._ends, self._groups, len(self._ends) - 1
+        end_s = min(end_s, LATEST_S)
         slot, free = group & mask, -1
         while ends[slot]:
             if groups[slot] == group and self._members[slot] == member:

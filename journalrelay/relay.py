@@ -38,7 +38,6 @@ from journalrelay.recent import Recent
 from journalrelay.sources.source import Source
 
 BATCH = 10_000
-_ANEW = "the map is made anew from the journal"
 
 Witness = Callable[[Record, Login, Verdict], None]
 
@@ -61,7 +60,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Parts:
-    """What a pipeline is made of."""
+    """What a pipeline is made of; ``why`` says what is read, and why that."""
 
     source: Source
     daemons: tuple[Daemon, ...]
@@ -69,6 +68,7 @@ class Parts:
     popmap: PopMap
     kept: CursorFile
     names: Names[Waiting]
+    why: str = ""
 
 
 def unwitnessed(record: Record, login: Login, verdict: Verdict) -> None:
@@ -88,6 +88,7 @@ class Relay:
         self._names = parts.names
         self._logins = Logins(
             parts.daemons,
+            vouched=parts.source.vouched,
             by_name=bool(parts.names.within_us),
             sessions=bool(parts.rules.while_connected_us),
         )
@@ -96,7 +97,8 @@ class Relay:
         self._popmap = parts.popmap
         self._kept = parts.kept
         self._witness = witness
-        self._heartbeat = heartbeat
+        self._heartbeat = parts.source.heartbeat = heartbeat
+        self._anew = f"the map is made anew from {parts.source.called}"
         self._revocations = Revocations()
         self._pending = Changes()
         self._clock_us = clock.offset_us()
@@ -196,12 +198,12 @@ class Relay:
         """Return why the map must be made anew, None when it can be believed."""
         path = self._popmap.path
         if self._popmap.identity() is None:
-            return f"{path}: there was no map; {_ANEW}"
+            return f"{path}: there was no map; {self._anew}"
         fault = self._popmap.fault((now_us + self._rules.furthest_us) // 1_000_000)
         if not fault:
             return None
         aside = self._popmap.put_aside()
-        return f"{path}: {fault}; it is kept as {aside}; {_ANEW}"
+        return f"{path}: {fault}; it is kept as {aside}; {self._anew}"
 
     def _settle_clock(self, place: Place | None, now_us: int, notes: list[str]) -> bool:
         """Make the map anew when the clock was set back since ``place`` was kept, which leaves
@@ -212,7 +214,7 @@ class Relay:
         stepped = same_boot and place.clock_us - clock.offset_us() > self._rules.skew_us
         if not stepped and place.time_us <= now_us + self._rules.skew_us:
             return False
-        notes.append(f"the clock was set back; {_ANEW}")
+        notes.append(f"the clock was set back; {self._anew}")
         self.rebuild(now_us)
         return True
 
@@ -226,7 +228,7 @@ class Relay:
             try:
                 if self._source.seek_cursor(place.cursor, inclusive=False):
                     return
-                notes.append(f"{self._kept.path}: its entry is gone from the journal")
+                notes.append(f"{self._kept.path}: its entry is gone from {self._source.called}")
             except ValueError:
                 notes.append(f"{self._kept.path}: {place.cursor!r} is no cursor")
         self._pending = by_hand
@@ -259,10 +261,10 @@ class Relay:
         a clock that was set back, a map that somebody removed or replaced."""
         why, self._mended = self._mended, None
         if self._clock_us - clock.offset_us() > self._rules.skew_us:
-            why = f"the clock was set back; {_ANEW}"
+            why = f"the clock was set back; {self._anew}"
             self.rebuild(now_us)
         elif self._popmap.is_foreign():
-            why = f"{self._popmap.path} was removed or replaced; {_ANEW}"
+            why = f"{self._popmap.path} was removed or replaced; {self._anew}"
             self.rebuild(now_us)
         return why
 
@@ -284,7 +286,7 @@ class Relay:
         try:
             return self._popmap.commit(changes, now_us // 1_000_000)
         except (MapReplacedError, NoInputError, DataError) as error:
-            self._mended = self._fault(now_us) or f"{error}; {_ANEW}"
+            self._mended = self._fault(now_us) or f"{error}; {self._anew}"
             self.rebuild(now_us)
             return Committed([], [])
 

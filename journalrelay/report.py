@@ -25,6 +25,7 @@ class Report:
     since_us: int
     map_path: str
     source: str
+    why: str
     daemons: list[str]
     pid: int = field(default_factory=os.getpid)
     records: int = 0
@@ -92,7 +93,7 @@ def read(path: Path) -> dict[str, Any] | None:
 
 def _check(content: object) -> None:
     """Raise ValueError unless all is of the type that a daemon writes."""
-    usual = vars(Report(0, "", "", []))
+    usual = vars(Report(0, "", "", "", []))
     if not isinstance(content, dict) or set(content) != set(usual):
         raise ValueError("other fields")
     for name, value in usual.items():

@@ -11,9 +11,10 @@ from journalrelay.cursor import CursorFile
 from journalrelay.log import Log, open_log
 from journalrelay.names import Names
 from journalrelay.popmap import PopMap
-from journalrelay.relay import Parts, matches
+from journalrelay.relay import Parts
 from journalrelay.resolve import Resolver
-from journalrelay.sources.journal import JournalSource, Where
+from journalrelay.sources.choice import choose
+from journalrelay.sources.journal import Where
 
 STATE = Path("/var/lib/poprelayd")
 RUNTIME = Path("/run/poprelayd")
@@ -52,15 +53,17 @@ class Site:
 
     def parts(self) -> Parts:
         """Return what its pipeline is made of, with the source open."""
-        by_hand = ledger.matches(self.map_path)
-        source = JournalSource(self.where(), matches(self.config.daemons), by_hand)
+        chosen = choose(
+            self.config, self.where(), ledger.matches(self.map_path), self.journal().exists()
+        )
         return Parts(
-            source=source,
-            daemons=self.config.daemons,
+            source=chosen.source,
+            daemons=chosen.daemons,
             rules=self.config.rules,
             popmap=self.popmap(careful=False),
-            kept=CursorFile(self.state, source.name),
+            kept=CursorFile(self.state, chosen.source.name),
             names=Names(Resolver(), self.config.resolve_us or 0),
+            why=chosen.why,
         )
 
     def found(self) -> list[str]:

@@ -85,14 +85,14 @@ class Teller:
         if trouble:
             self._fault(SOURCE_LOST, trouble, trouble)
         else:
-            self._log(SOURCE_BACK, "the journal is read again")
+            self._log(SOURCE_BACK, "what could not be read is read again")
 
     def ready(self) -> None:
         """Tell that all there was is read, and what came of it."""
         report = self.report
         self._log(
             READY,
-            f"keeping {report.map_path} by logins; POP and IMAP servers here: "
+            f"keeping {report.map_path} by logins in {report.why}; POP and IMAP servers here: "
             f"{named(report.daemons)}; {report.line()}",
         )
 

@@ -126,6 +126,13 @@ class Poprelayd:
         self.notified += lines
         return lines
 
+    def take_all_notified(self) -> list[str]:
+        """Return the lines of all notifications in the queue."""
+        lines: list[str] = []
+        while taken := self.take_notified():
+            lines += taken
+        return lines
+
     @property
     def process(self) -> "subprocess.Popen[bytes]":
         """The running process."""

@@ -27,7 +27,7 @@ from lab.journalfile import entry, make_journal
 TOP = Path(__file__).resolve().parent.parent
 MANUAL = {page: TOP / "man" / page for page in ("journalrelay.1", "poprelay.conf.5", "poprelayd.8")}
 SAMPLE = TOP / "packaging" / "poprelay.conf"
-SOURCE_OPTIONS = {"--directory", "--file", "--namespace"}
+SOURCE_OPTIONS = {"--directory", "--file", "--logfile", "--namespace"}
 INTERRUPTED = 130
 HELP = {"-h", "--help"}
 MACRO = re.compile(r"[A-Z][a-z]")

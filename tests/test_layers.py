@@ -16,6 +16,7 @@ DAEMONS = {f"patterns.{file.stem}" for file in (PACKAGE / "patterns").glob("[a-z
     "patterns.automaton",
     "patterns.linear",
     "patterns.fit",
+    "patterns.unvouched",
 }
 
 # Innermost first. A module imports only from layers before its own.
@@ -30,14 +31,18 @@ LAYERS = (
         "likeness",
         "places",
         "patterns.automaton",
+        "sources.logtime",
     },
     {"grant", "notify", "owner", "pages", "patterns.linear", "patterns.fit"},
+    {"sources.openlog", "sources.logline"},
+    {"sources.reading", "sources.rotation", "sources.watch"},
+    {"sources.stream"},
     {"event", "locks"},
     {"patterns.identity", "patterns.tcpd", "ledger", "cursor", "policy", "mapfile", "names"},
     {"patterns.pattern", "popmap", "resolve", "limits"},
     {"sessions"},
     {"recent"},
-    {"patterns.dispatch", "log", "report"} | DAEMONS,
+    {"patterns.dispatch", "patterns.unvouched", "log", "report"} | DAEMONS,
     {"patterns"},
     {"sources.source", "teller", "correlate"},
     {"forgery"},
@@ -46,7 +51,8 @@ LAYERS = (
     {"trial"},
     {"own"},
     {"config"},
-    {"relay", "sources.journal", "sources.text"},
+    {"relay", "sources.journal", "sources.text", "sources.logfile"},
+    {"sources.choice"},
     {"site"},
     {"daemon", "commands", "commands.address"},
     {"commands.view", "commands.byhand", "commands.replay", "commands.match"},
@@ -63,6 +69,7 @@ ONE_ROOM = {
     "tomllib": {"config"},
     "sdnotify": {"notify"},
     "threading": {"resolve"},
+    "inotify": {"sources.watch"},
 }
 OUTSIDE = {"os", "time", "socket", "subprocess", "pathlib", "fcntl", "sys", "threading"}
 
@@ -108,6 +115,8 @@ PURE = {
     "limits",
     "sessions",
     "recent",
+    "sources.logtime",
+    "sources.logline",
 } | {module for module in RANK if module.startswith("patterns")}
 
 

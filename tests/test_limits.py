@@ -274,3 +274,8 @@ def test_read_again_the_same_is_granted(story: Story, cut: int) -> None:
         assert after.expiry_s is None or content[after.key] >= after.expiry_s
         if before.word == "granted":
             assert after == before
+
+
+def test_a_window_of_a_century_is_a_window() -> None:
+    rules = replace(RULES, window_us=100 * 365 * 86_400 * SECOND)
+    assert words([login(1), login(2), login(3), login(1), login(2)], rules) == "ggrgg"

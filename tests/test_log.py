@@ -208,13 +208,13 @@ def test_a_source_that_fails_and_comes_back_is_told_once_each() -> None:
         teller.trouble(trouble)
     assert lines == [
         (SOURCE_LOST, "EBADMSG", "EBADMSG"),
-        (SOURCE_BACK, "the journal is read again", None),
+        (SOURCE_BACK, "what could not be read is read again", None),
     ]
     assert teller.report.last_fault == "EBADMSG"
 
 
 def a_teller(log: Any) -> Teller:
-    return Teller(log, Report(0, "", "", []), Shown(), speaking=True)
+    return Teller(log, Report(0, "", "", "", []), Shown(), speaking=True)
 
 
 def test_why_the_daemon_ends_is_told(journald: Journald, place: Path) -> None:

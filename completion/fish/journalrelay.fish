@@ -34,13 +34,13 @@ function __journalrelay_namespaces
     end
 end
 
-# Tell whether the word to complete is one of several files behind --file.
+# Tell whether the word to complete is one of several files behind --file or --logfile.
 function __journalrelay_more_files
     set -l words (commandline -opc)
     while set -q words[1]; and not string match -q -- '-*' $words[-1]
         set -e words[-1]
     end
-    test "$words[-1]" = --file
+    contains -- "$words[-1]" --file --logfile
 end
 
 complete -c journalrelay -f
@@ -60,6 +60,7 @@ complete -c journalrelay -n 'not __journalrelay_verb' -a status -d 'Say how the 
 
 complete -c journalrelay -n '__journalrelay_is run replay match' -l directory -xa '(__fish_complete_directories)' -d 'Journal files of a directory'
 complete -c journalrelay -n '__journalrelay_is run replay match' -l file -rF -d 'These journal files'
+complete -c journalrelay -n '__journalrelay_is run replay match' -l logfile -rF -d 'These log files'
 complete -c journalrelay -n '__journalrelay_is run replay match; and __journalrelay_more_files' -F
 complete -c journalrelay -n '__journalrelay_is run replay match grant revoke' -l namespace -xa '(__journalrelay_namespaces)' -d 'The journal namespace'
 complete -c journalrelay -n '__journalrelay_is run replay expire list check grant revoke status' -l map -rF -d 'sendmail\'s map'

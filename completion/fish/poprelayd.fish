@@ -13,6 +13,7 @@ complete -c poprelayd -s r -xa '(__journalrelay_addresses)' -d 'Remove an addres
 complete -c poprelayd -s f -d 'Remove all addresses'
 complete -c poprelayd -l directory -xa '(__fish_complete_directories)' -d 'Journal files of a directory'
 complete -c poprelayd -l file -rF -d 'These journal files'
+complete -c poprelayd -l logfile -rF -d 'These log files'
 complete -c poprelayd -n __journalrelay_more_files -F
 complete -c poprelayd -l namespace -xa '(__journalrelay_namespaces)' -d 'The journal namespace'
 complete -c poprelayd -l map -rF -d 'sendmail\'s map'

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,9 +32,9 @@ _UNJUDGED = (
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked about: a file (``-`` is standard input), or the journal since a time."""
+    """What is asked about: files (``-`` is standard input), or the journal since a time."""
 
-    file: str | None = None
+    files: tuple[str, ...] = ()
     since_us: int | None = None
     as_json: bool = False
 
@@ -55,10 +56,11 @@ def match(site: Site, question: Question) -> int:
     finder = Finder(
         site.config.known, site.config.daemons, by_name=site.config.resolve_us is not None
     )
-    if question.file is None:
-        seen = _in_journal(site, question.since_us, finder)
+    seen: Iterator[Seen]
+    if question.files:
+        seen = chain.from_iterable(_in_file(file, finder) for file in question.files)
     else:
-        seen = _in_file(question.file, finder)
+        seen = _in_journal(site, question.since_us, finder)
     account = _Account()
     for one in seen:
         account.note(one)

@@ -45,9 +45,9 @@ def replay(site: Site, request: Request) -> int:
 
     relay, notes = Relay(parts, witness), list[str]()
     _begin(relay, parts.source, request, notes)
-    for note in notes:
-        print(f"journalrelay: {note}", file=sys.stderr)
+    _say(notes)
     records = _walk(relay, parts.source, request)
+    _say(parts.source.remarks())
     if request.from_saved and not request.dry_run:
         with no_daemon(site.map_path) as alone:
             if alone:
@@ -58,6 +58,11 @@ def replay(site: Site, request: Request) -> int:
             f"{records} entries read, {sum(verdicts.values())} logins{': ' + came if came else ''}"
         )
     return os.EX_OK
+
+
+def _say(notes: list[str]) -> None:
+    for note in notes:
+        print(f"journalrelay: {note}", file=sys.stderr)
 
 
 def _begin(relay: Relay, source: Source, request: Request, notes: list[str]) -> None:

@@ -99,6 +99,8 @@ def _print_status(site: Site, facts: dict[str, Any]) -> None:
     if facts.get("read_to_us"):
         ago = _span(max(0, clock.now_us() - int(facts["read_to_us"])) // 1_000_000)
         print(f"place      last entry {ago} ago, lag {facts['lag_s']:.1f} s ({facts['source']})")
+    if facts.get("why"):
+        print(f"source     {printable(str(facts['why']))}")
     print(f"servers    {printable(report.named(facts['daemons']))}")
     for title, name in (("logins", "logins"), ("verdicts", "verdicts"), ("refused", "refused")):
         counts = ", ".join(

@@ -1,6 +1,6 @@
 """What the pipeline asks of any source of records."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from journalrelay.event import Record
@@ -11,6 +11,18 @@ class Source(Protocol):
 
     Positions are left between records: :meth:`read` goes on where it stopped.
     """
+
+    called: str
+    """What it is called in a sentence."""
+
+    vouched: bool
+    """Whether it tells who logged a record, beside what that record claims."""
+
+    turn_ms: int
+    """How long to wait for the descriptor, in milliseconds, before looking all the same."""
+
+    heartbeat: Callable[[], None]
+    """Called now and then where a long stretch is passed over without a record."""
 
     @property
     def name(self) -> str:
@@ -58,6 +70,9 @@ class Source(Protocol):
 
     def trouble(self) -> str | None:
         """Return what keeps it from reading just now, None when nothing does."""
+
+    def remarks(self) -> list[str]:
+        """Return what an operator should know of what is read, each thing once."""
 
     def close(self) -> None:
         """Let go of all files."""
