@@ -405,7 +405,7 @@ def test_replay_reads_a_journal_namespace(post: Post) -> None:
 def test_replay_reads_this_machines_journal_by_itself(post: Post, journald: Journald) -> None:
     with Sender() as dovecot:
         dovecot.send(login_line("192.0.2.7"))
-    journald.sync()
+        journald.sync()  # before it has gone, or its fields are not known
     done = post.run("replay", "--state", str(post.state), "--json")
     (login,) = map(json.loads, done.stdout.splitlines())
     (shown,) = journald.entries("SYSLOG_IDENTIFIER=dovecot")

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from journalrelay.errors import RelayError
-from journalrelay.sources.openlog import Key, Log, open_log
+from journalrelay.sources.openlog import PRINT, Key, Log, open_log
 
 _TRIES = 500  # some hundred milliseconds; a rotation renames for some
 _SAME_TIME_NS = 2_000_000_000  # a writer may keep to a renamed file for a moment
@@ -21,11 +21,13 @@ _ROTATED = re.compile(r"[.-]?(?:[0-9]+|[0-9]{4}-?[0-9]{2}-?[0-9]{2}.*)(?:\.(?:gz
 
 class Chain:
     """The files of a log that were there at one moment, oldest first, and why others are not
-    among them. Whoever takes one out of ``logs`` closes it himself."""
+    among them. Whoever takes one out of ``logs`` closes it himself. ``head`` is how the newest one
+    began at that moment: while it does, nothing that it held is in a copy that is not here."""
 
     def __init__(self, logs: list[Log], refused: dict[Path, str]) -> None:
         self.logs = logs
         self.refused = refused
+        self.head = logs[-1].read(0, PRINT) if logs else b""
 
     def take(self, wanted: Iterable[Log]) -> list[Log]:
         """Return the wanted ones, in order, and close the others."""

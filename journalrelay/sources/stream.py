@@ -56,10 +56,13 @@ class Stream:
         first = len(chain.logs)
         while first and self._may_hold(chain.logs[first - 1 :], time_us):
             first -= 1
-        self._begin([Reading(log) for log in chain.take(chain.logs[first:])])
+        self._begin([Reading(log) for log in chain.take(chain.logs[first:])], chain.head)
         self._from_us = time_us
         if self._readings:
             self._readings[0].go_to(time_us)
+            if self._readings[-1].log.read(0, len(chain.head)) != chain.head:  # truncated since
+                self.seek_time(time_us)
+                return
         self._pass_over()
         self._from_us = 0  # what is written from now on counts, whatever time it tells
 
@@ -89,7 +92,7 @@ class Stream:
         if spots and spots[-1] not in found.values():
             numbers = [n for n, log in enumerate(chain.logs) if spots[-1].is_behind(log)]
             if not numbers:
-                self._begin([Reading(log) for log in chain.take(chain.logs)])
+                self._begin([Reading(log) for log in chain.take(chain.logs)], chain.head)
                 return False
         newest = max(numbers, default=-1)
         wanted = [log for n, log in enumerate(chain.logs) if n >= newest or id(log) in found]
@@ -101,7 +104,7 @@ class Stream:
             else:
                 behind = bool(spots) and spots[-1].is_behind(log)
                 readings.append(Reading(log, _length(log) if behind else 0))
-        self._begin(readings)
+        self._begin(readings, chain.head)
         located = [(found[id(r.log)], r.log) for r in readings if id(r.log) in found]
         if not all(spot.is_in(log) for spot, log in located):  # truncated since it was found
             return self.seek(spots, inclusive=inclusive)
@@ -118,11 +121,11 @@ class Stream:
             return None
         return self._last.spot(start=self._last.start)
 
-    def _begin(self, readings: list[Reading]) -> None:
+    def _begin(self, readings: list[Reading], head: bytes) -> None:
         self.close()
         self._readings = readings
         if readings:
-            readings[-1].expected = readings[-1].log.read(0, PRINT)
+            readings[-1].expected = head
         self._last = None
         self.changed = True
 
@@ -200,7 +203,8 @@ class Stream:
         What it held is in the copies that were made of it; one of what it holds now is none yet.
         """
         spot, chain = reading.spot(), self._chain()
-        head = reading.log.read(0, PRINT)  # after the chain: what was truncated since is in there
+        own = bool(chain.logs) and chain.logs[-1].key == reading.log.key
+        head = chain.head if own else reading.log.read(0, PRINT)
         fresh = self._unread(chain, head)
         copy = _holding(fresh, spot) if spot.end else None
         ends = [n for n, log in enumerate(fresh) if log is copy or spot.is_behind(log)]
