@@ -274,6 +274,7 @@ class Relay:
 
     def save(self) -> None:
         """Keep the place that the map has reached: what waits for its host name has not."""
+        self._source.settle()
         read_to = self._names.place(self._source.place())
         if read_to is None:
             return

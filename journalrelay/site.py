@@ -14,7 +14,7 @@ from journalrelay.popmap import PopMap
 from journalrelay.relay import Parts
 from journalrelay.resolve import Resolver
 from journalrelay.sources.choice import choose
-from journalrelay.sources.journal import Where
+from journalrelay.sources.openjournal import Where
 
 STATE = Path("/var/lib/poprelayd")
 RUNTIME = Path("/run/poprelayd")

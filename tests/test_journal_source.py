@@ -1,6 +1,8 @@
 """The journal as a source: what systemd-python's private calls must do, places, errors."""
 
 import errno
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from journalrelay.event import Login
 from journalrelay.logins import Logins
 from journalrelay.patterns import REGISTRY
 from journalrelay.relay import matches
-from journalrelay.sources.journal import JournalSource, Where
+from journalrelay.sources.journal import JournalSource
+from journalrelay.sources.openjournal import Where
 from lab.journald import Journald, Sender, login_line
 from lab.journalfile import entry, make_journal
 from lab.wait import wait_for
@@ -221,6 +224,63 @@ def test_vacuumed_files_are_let_go(journald: Journald) -> None:
 def held_deleted() -> list[str]:
     maps = Path("/proc/self/maps").read_text().splitlines()
     return [line for line in maps if ".journal" in line and "(deleted)" in line]
+
+
+def test_who_asks_all_the_time_misses_no_entry(journald: Journald) -> None:
+    """Some of these logins are looked for while journald links them. libsystemd then keeps them
+    back until the next entry comes, and here none comes before the last one was seen."""
+    made = source(Where())
+    made.seek_time(now_us() - 900_000_000)
+    kept_back = 0
+    with Sender() as sender:
+        for number in range(20_000):
+            sender.send(login_line(f"192.0.2.{number % 256}"))
+            sent_s = time.monotonic()
+            found = wait_for(lambda: follow(made), f"login {number}", step_s=0)
+            assert found == [b"192.0.2.%d" % (number % 256)]
+            kept_back += time.monotonic() - sent_s > 0.1
+            if kept_back == 3:
+                break
+
+
+def test_what_appears_late_in_another_file_is_read_all_the_same(place: Path) -> None:
+    began_us = now_us()
+    (place / "journal").mkdir()
+
+    def log(name: str, numbers: Sequence[int]) -> None:
+        """Let a file with these logins appear at once; they were logged in the numbers' order."""
+        entries = [entry(login_line(f"192.0.2.{n}"), began_us + n * 1000) for n in numbers]
+        make_journal(entries, place / name).rename(place / "journal" / name)
+
+    log("a.journal", [0, 2, 4])
+    made = source(Where(directory=place / "journal"))
+    made.seek_time(0)
+    assert messages(made) == [b"192.0.2.%d" % n for n in (0, 2, 4)]
+    assert made.place() is None
+    assert made.settle()
+    settled, moves = made.place(), made.moves
+    log("b.journal", [6])
+    assert wait_for(lambda: follow(made), "the next login") == [b"192.0.2.6"]
+    assert made.place() == settled
+    log("c.journal", [5])
+    found: list[bytes] = []
+
+    def goes_on() -> bool:
+        found.extend(follow(made))
+        return made.place() != settled
+
+    wait_for(goes_on, "a new place")
+    assert found == [b"192.0.2.5", b"192.0.2.6"]
+    assert made.place() == (made.place() or ("",))[:1] + (began_us + 6000,)
+    assert made.moves == moves + 1
+
+
+def test_an_order_that_is_never_the_same_does_not_hold_up_the_place(place: Path) -> None:
+    made = source(Where(files=(make_journal([entry("x", 1)], place / "x.journal"),)))
+    made.seek_time(0)
+    made._comes_to_place = lambda: False  # type: ignore[method-assign]
+    assert not made.settle()
+    assert wait_for(made.settle, "an end of looking twice")
 
 
 def test_a_users_file_is_read_too(journald: Journald) -> None:

@@ -34,7 +34,7 @@ LAYERS = (
         "sources.logtime",
     },
     {"grant", "notify", "owner", "pages", "patterns.linear", "patterns.fit"},
-    {"sources.openlog", "sources.logline"},
+    {"sources.openlog", "sources.logline", "sources.openjournal"},
     {"sources.reading", "sources.rotation", "sources.watch"},
     {"sources.stream"},
     {"event", "locks"},
@@ -61,7 +61,7 @@ LAYERS = (
 )
 WITHOUT_SIDE = {"sources", "__init__"}
 ONE_ROOM = {
-    "systemd": {"sources.journal"},
+    "systemd": {"sources.openjournal"},
     "berkeleydb": {"popmap"},
     "bsddb3": {"popmap"},
     "signal": {"daemon", "cli"},  # cli: the numbers for exit codes

@@ -263,6 +263,7 @@ def test_what_waits_for_its_name_is_not_lost(
 ) -> None:
     uw.send(by_name(OTHER))
     await_granted(daemon, MARK)
+    wait_for(lambda: kept(daemon), "the place of the first")
     names.hold(NAME)
     uw.send(by_name(NAME))
     wait_for(lambda: names.was_asked(NAME), "the question")

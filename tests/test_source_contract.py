@@ -14,8 +14,9 @@ from journalrelay.logins import Logins
 from journalrelay.patterns import REGISTRY, Daemon
 from journalrelay.patterns.unvouched import identifiers, unvouched
 from journalrelay.relay import matches
-from journalrelay.sources.journal import JournalSource, Where
+from journalrelay.sources.journal import JournalSource
 from journalrelay.sources.logfile import Logfiles, LogfileSource
+from journalrelay.sources.openjournal import Where
 from journalrelay.sources.source import Source
 from lab import mailfile
 from lab.journald import login_line

@@ -16,8 +16,9 @@ from journalrelay.errors import NoInputError, RelayError, UnavailableError
 from journalrelay.patterns import Daemon
 from journalrelay.patterns.unvouched import identifiers, unread, unvouched
 from journalrelay.relay import matches
-from journalrelay.sources.journal import JournalSource, Where
+from journalrelay.sources.journal import JournalSource
 from journalrelay.sources.logfile import Logfiles, LogfileSource
+from journalrelay.sources.openjournal import Where
 from journalrelay.sources.source import Source
 
 USUAL = ("/var/log/mail.log", "/var/log/maillog")

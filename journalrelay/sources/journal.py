@@ -1,99 +1,31 @@
-"""systemd's journal as a source of records. The one room that imports systemd-python.
+"""systemd's journal as a source of records.
 
-``_reader`` is used without ``systemd.journal`` around it: a dict of every entry costs eight times
-what an entry costs here, and ``_next``, ``_get``, ``_get_realtime``, ``_get_monotonic`` and
-``_get_cursor`` are all that is needed. What they must do is held by tests/test_journal_source.py.
+Who asks libsystemd all the time misses entries. journald counts an entry before it links it to its
+fields: a look in between finds no match, and the file is not looked at again before its next
+entry. And an entry that appears in one file after a later one was read from another is passed
+over for good. So a place is ``settled`` only when a second look, from the settled place before it
+and with nothing remembered of the files, comes to it over as many entries; if not, they are read
+once more.
 """
 
-import errno
-import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-
-from systemd import _reader
 
 from journalrelay import clock
-from journalrelay.errors import (
-    DataError,
-    NoInputError,
-    PermissionRelayError,
-    RelayError,
-    TryAgainError,
-    UnavailableError,
+from journalrelay.errors import RelayError, TryAgainError
+from journalrelay.sources.openjournal import (
+    UNCHANGED,
+    JournalRecord,
+    Reader,
+    Where,
+    add_matches,
+    open_reader,
 )
 
-_DIRECTORIES = (Path("/run/log/journal"), Path("/var/log/journal"))
-_MACHINE = Path("/etc/machine-id")
-_BOOT = clock.boot_id()
-_ADVICE = "permission denied (reading it needs root or the group systemd-journal)"
-
-
-@dataclass(frozen=True)
-class Where:
-    """Which journal files: this machine's when all is empty, in journalctl's words otherwise."""
-
-    directory: Path | None = None
-    files: tuple[Path, ...] = ()
-    namespace: str | None = None
-
-    @property
-    def name(self) -> str:
-        """Return a file name that stands for exactly these files."""
-        named = self.files or ((self.directory,) if self.directory else ())
-        if named:
-            kind = "files" if self.files else "directory"
-            paths = b"\0".join(os.path.abspath(os.fsencode(path)) for path in named)
-            return f"{kind}-{hashlib.sha256(paths).hexdigest()[:16]}"
-        return f"journal-{self.namespace}" if self.namespace else "journal"
-
-
-class JournalRecord:
-    """The entry on which a reader stands."""
-
-    __slots__ = ("_reader", "message")
-
-    def __init__(self, reader: _reader._Reader) -> None:
-        self._reader = reader
-        self.message = b""
-
-    def load(self) -> None:
-        """Take the entry's MESSAGE, up to libsystemd's 64 KiB threshold."""
-        try:
-            self.message = self._reader._get("MESSAGE")
-        except (KeyError, OSError):
-            self.message = b""
-
-    def field(self, name: str) -> bytes | None:
-        """Return a field's bytes; None when it is missing or its data object is damaged."""
-        try:
-            return self._reader._get(name)
-        except (KeyError, OSError):
-            return None
-
-    def logged_at_us(self) -> int:
-        """Return ``__REALTIME_TIMESTAMP``, 0 (long expired) when it cannot be read."""
-        try:
-            return self._reader._get_realtime()
-        except OSError:
-            return 0
-
-    def clock_ahead_us(self) -> int:
-        """Return by how much this boot's clock was ahead of now's when it stamped the entry."""
-        try:
-            monotonic, boot = self._reader._get_monotonic()
-        except OSError:
-            return 0
-        if boot.hex() != _BOOT:
-            return 0
-        return self.logged_at_us() - monotonic - clock.offset_us()
-
-    def cursor(self) -> str:
-        """Return the entry's cursor."""
-        return self._reader._get_cursor()
+_SECOND_LOOK_S = 0.25
+_COMPLETE_US = 10_000_000  # before it was read; then nothing earlier was still to come
+_MOST_MISSES = 8  # in a row: the order of the entries is not always the same
 
 
 class JournalSource:
@@ -116,9 +48,15 @@ class JournalSource:
         self._hand_matches = hand_matches
         self.moves = 0
         self.heartbeat: Callable[[], None] = lambda: None
+        self._start: str | int = 0  # where reading began: a cursor or a time
         self._held = False
         self._place: tuple[str, int] | None = None
         self._from_us = 0
+        self._settled: tuple[str, int] | None = None
+        self._unsettled = 0  # how many entries were read behind it
+        self._stirred = False  # something was written since the last second look
+        self._look_again_s = 0.0
+        self._misses = 0
         self._trouble: str | None = None
         self._retry_s = self._retry_at_s = 0.0
         self._open()
@@ -139,22 +77,23 @@ class JournalSource:
         if self._trouble:
             return
         try:
-            self._reader.process()
+            self._stirred |= self._reader.process() != UNCHANGED
         except OSError as error:
             self._fail(error)
+        if (self._stirred or self._unsettled) and time.monotonic() >= self._look_again_s:
+            self.settle()
 
     def seek_time(self, time_us: int) -> None:
         """Go to the first entry at or after ``time_us``."""
-        self.moves += 1
-        self._held, self._place, self._from_us = False, None, max(0, time_us)
-        self._reader.seek_realtime(self._from_us)
+        self._begin(max(0, time_us))
+        self._from_us = max(0, time_us)
+        self._seek(self._start)
 
     def seek_cursor(self, cursor: str, *, inclusive: bool) -> bool:
         """Go to a cursor's entry or behind it; see :class:`Source`."""
-        self.moves += 1
-        self._held, self._place = False, None
+        self._begin(cursor)
         try:
-            self._reader.seek_cursor(cursor)
+            self._seek(cursor)
             if not self._reader._next():
                 return False
             exact = self._reader.test_cursor(cursor)
@@ -164,32 +103,50 @@ class JournalSource:
             return False
         self._held = inclusive or not exact
         if not self._held:
-            self._place = cursor, self._from_us
+            self._place = self._settled = cursor, self._from_us
         return exact
+
+    def settle(self) -> bool:
+        """Take a second look at what was read last; see :class:`Source`."""
+        self._look_again_s, self._stirred = time.monotonic() + _SECOND_LOOK_S, False
+        if self._trouble or self._held:
+            return not self._trouble
+        try:
+            if self._comes_to_place() or self._misses == _MOST_MISSES:
+                self._settled, self._unsettled, self._misses = self._place, 0, 0
+                return True
+        except OSError as error:
+            self._fail(error)
+            return False
+        self._misses += 1
+        self._go_to_settled()
+        return False
 
     def read(self, limit: int) -> Iterator[JournalRecord]:
         """Yield the next entries, at most ``limit``."""
         if self._trouble:
             return
-        record, step, moved = self._record, self._reader._next, False
+        record, step, count = self._record, self._reader._next, 0
+        complete_us = clock.now_us() - _COMPLETE_US
         try:
-            for _ in range(limit):
+            for count in range(1, limit + 1):
                 if not self._held and not step():
+                    count -= 1
                     break
-                self._held, moved = False, True
+                self._held = False
                 record.load()
                 yield record
         except OSError as error:  # EBADMSG, EADDRNOTAVAIL, EIDRM: a file was damaged or went away
             self._fail(error)
         else:
-            if moved:
-                self._note_place()
+            if count:
+                self._note_place(count, complete_us)
 
     def earlier(self, span_us: int) -> Iterator[JournalRecord]:
         """Yield the entries before the next one to be read; see :class:`Source`."""
         reader = open_reader(self._where)
         try:
-            _add_matches(reader, self._matches)
+            add_matches(reader, self._matches)
             record = JournalRecord(reader)
             for _ in range(self._go_back(reader, span_us)):
                 if not reader._next():
@@ -201,7 +158,7 @@ class JournalSource:
         finally:
             reader.close()
 
-    def _go_back(self, reader: _reader._Reader, span_us: int) -> int:
+    def _go_back(self, reader: Reader, span_us: int) -> int:
         """Go before the entries of :meth:`earlier`, and return how many they are."""
         count, more = 0, self._go_before_next(reader)
         since_us = (self._place[1] if self._place else self._from_us) - span_us
@@ -211,7 +168,7 @@ class JournalSource:
             reader.seek_head()
         return count
 
-    def _go_before_next(self, reader: _reader._Reader) -> bool:
+    def _go_before_next(self, reader: Reader) -> bool:
         """Go to the last entry before the next one to be read; False when there is none."""
         if self._place:  # has been read
             reader.seek_cursor(self._place[0])
@@ -228,14 +185,14 @@ class JournalSource:
         return more
 
     def place(self) -> tuple[str, int] | None:
-        """Return cursor and time of the last entry read."""
-        return self._place
+        """Return cursor and time of the last settled entry."""
+        return self._settled
 
     def by_hand(self, since_us: int) -> Iterator[JournalRecord]:
         """Yield what was done by hand since ``since_us``."""
         reader = open_reader(self._where)
         try:
-            _add_matches(reader, [self._hand_matches])
+            add_matches(reader, [self._hand_matches])
             reader.seek_realtime(max(0, since_us))
             record = JournalRecord(reader)
             while reader._next():
@@ -250,7 +207,7 @@ class JournalSource:
         """Return the time of the newest entry that fulfils the matches."""
         reader = open_reader(self._where)
         try:
-            _add_matches(reader, self._matches)
+            add_matches(reader, self._matches)
             reader.seek_tail()
             return reader._get_realtime() if reader._previous() else None
         finally:
@@ -271,7 +228,7 @@ class JournalSource:
     def _open(self) -> None:
         self._reader = open_reader(self._where)
         self._record = JournalRecord(self._reader)
-        _add_matches(self._reader, self._matches)
+        add_matches(self._reader, self._matches)
 
     def _fail(self, error: Exception) -> None:
         """Note why reading failed, and when to try again: after 10 ms, doubling up to 5 s."""
@@ -280,95 +237,61 @@ class JournalSource:
         self._retry_at_s = time.monotonic() + self._retry_s
 
     def _reopen(self) -> None:
-        """Open the reader again at the last place; what was read behind it is read twice."""
+        """Open the reader again at the settled place; what was read behind it is read twice."""
         former = self._reader
         try:
             self._open()
             former.close()
             self._trouble = None
-            if self._place is None:
-                self.seek_time(self._from_us)
-            else:
-                self.seek_cursor(self._place[0], inclusive=False)
+            self._go_to_settled()
         except (OSError, RelayError) as error:
             self._fail(error)
 
-    def _note_place(self) -> None:
+    def _begin(self, start: str | int) -> None:
+        """Note that reading begins anew at a cursor or a time."""
+        self.moves += 1
+        self._start, self._held = start, False
+        self._place = self._settled = None
+        self._unsettled = 0
+
+    def _seek(self, to: str | int) -> None:
+        if isinstance(to, str):
+            self._reader.seek_cursor(to)
+        else:
+            self._reader.seek_realtime(to)
+
+    def _comes_to_place(self) -> bool:
+        """Go to the place from the settled one; tell whether nothing more lies between them."""
+        reader = self._reader
+        if self._settled:
+            reader.seek_cursor(self._settled[0])
+            if not reader._next() or not reader.test_cursor(self._settled[0]):
+                return False
+        else:
+            self._seek(self._start)
+        if not self._unsettled:
+            return True
+        assert self._place
+        reader._next(self._unsettled)
+        return reader.test_cursor(self._place[0])
+
+    def _go_to_settled(self) -> None:
+        if self._settled:
+            self.seek_cursor(self._settled[0], inclusive=False)
+        elif isinstance(self._start, str):
+            self.seek_cursor(self._start, inclusive=True)
+        else:
+            self.seek_time(self._start)
+
+    def _note_place(self, count: int, complete_us: int) -> None:
         """Note the place once a batch, since a cursor costs as much as an entry."""
         self._retry_s = 0.0
+        self._unsettled += count
         with suppress(OSError):  # its file has gone meanwhile: the earlier place stands
             self._place = self._record.cursor(), self._record.logged_at_us()
+            if self._place[1] < complete_us:
+                self._settled, self._unsettled = self._place, 0
 
 
 def _unreadable(error: Exception) -> str:
     return f"the journal cannot be read: {error} (see: journalctl --verify)"
-
-
-def open_reader(where: Where) -> _reader._Reader:
-    """Return a reader of ``where``, or raise the error that says why it cannot be read."""
-    try:
-        if where.files:
-            reader = _reader._Reader(flags=0, files=[str(file) for file in where.files])
-        elif where.directory:
-            reader = _open_directory(where.directory)
-        elif where.namespace:
-            reader = _reader._Reader(flags=_reader.LOCAL_ONLY, namespace=where.namespace)
-        else:
-            reader = _reader._Reader(flags=_reader.LOCAL_ONLY)
-        reader.fileno()  # from here on rotation is watched
-    except (OSError, ValueError) as error:
-        raise _unopened(where, error) from error
-    if not where.files and not where.directory:
-        _check_own(where, reader)
-    return reader
-
-
-def _open_directory(directory: Path) -> _reader._Reader:
-    for file in directory.iterdir():  # libsystemd does not say why it cannot
-        if file.suffix == ".journal" and not os.access(file, os.R_OK):
-            raise PermissionRelayError(f"{file}: {_ADVICE}")
-    return _reader._Reader(flags=0, path=str(directory))
-
-
-def _add_matches(reader: _reader._Reader, groups: Sequence[Sequence[bytes]]) -> None:
-    for group in groups:
-        for match in group:
-            reader.add_match(match)
-        reader.add_disjunction()
-
-
-def _unopened(where: Where, error: Exception) -> RelayError:
-    names = ", ".join(map(str, where.files or (where.directory or "the journal",)))
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return NoInputError(f"{names}: there is no such journal (see: journalctl --header)")
-    if isinstance(error, PermissionError):
-        return PermissionRelayError(f"{names}: {_ADVICE}")
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-        return TryAgainError(f"{names}: {error.strerror} (look at the limits of this process)")
-    if where.files:
-        return DataError(f"{names}: no readable journal file (try: journalctl --verify --file)")
-    return UnavailableError(f"{names}: {error} (see: systemctl status systemd-journald)")
-
-
-def _check_own(where: Where, reader: _reader._Reader) -> None:
-    """Raise when this machine's journal is not there, or there and not for us to read: libsystemd
-    leaves out silently what it may not open."""
-    try:
-        machine = _MACHINE.read_text("ascii").strip()
-    except OSError:
-        machine = "*"
-    suffix = f".{where.namespace}" if where.namespace else ""
-    found = [d / f"{machine}{suffix}" / "system.journal" for d in _DIRECTORIES]
-    try:
-        there = [file for file in found if file.exists()]
-    except PermissionError as error:
-        raise PermissionRelayError(f"{error.filename}: {_ADVICE}") from error
-    for file in there:
-        if not os.access(file, os.R_OK):
-            raise PermissionRelayError(f"{file}: {_ADVICE}")
-    if not there and not reader.has_runtime_files() and not reader.has_persistent_files():
-        which = f"journal namespace {where.namespace}" if where.namespace else "journal"
-        raise UnavailableError(
-            f"this machine has no {which} in {' or '.join(map(str, _DIRECTORIES))} "
-            "(is systemd-journald running?)"
-        )

@@ -25,6 +25,7 @@ from journalrelay.sources.stream import Stream
 from journalrelay.sources.watch import Watch
 
 _GLOB_EVERY_S = 1.0
+_BEING_WRITTEN_US = 1_000_000
 _FORMAT = "log1"
 
 
@@ -158,11 +159,16 @@ class LogfileSource:
         """Return cursor and time of what was read last."""
         return self._place
 
+    def settle(self) -> bool:
+        """Do nothing: a file shows its lines in the order in which they were written."""
+        return True
+
     def by_hand(self, since_us: int) -> Iterator[Record]:
         """Yield what was done by hand, as the journal has it; nothing where there is none."""
         if self._ledger is None:
             return
-        self._ledger.seek_time(clock.now_us())  # what comes from now on is read with the lines
+        # what is being written at this moment, and what comes, is read with the lines
+        self._ledger.seek_time(clock.now_us() - _BEING_WRITTEN_US)
         yield from self._ledger.by_hand(since_us)
 
     def last_time_us(self) -> int | None:

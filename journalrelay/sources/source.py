@@ -60,7 +60,12 @@ class Source(Protocol):
         far as ``span_us`` before it. TryAgainError when one of them cannot be read."""
 
     def place(self) -> tuple[str, int] | None:
-        """Return cursor and time (µs) of the last record read, None before the first."""
+        """Return cursor and time (µs) of a record up to which nothing was missed, None before the
+        first: the last one read, or one before it that is not yet settled."""
+
+    def settle(self) -> bool:
+        """Make the last record read the place; False when something was missed before it, which
+        is read next, and what was read behind the place again."""
 
     def by_hand(self, since_us: int) -> Iterator[Record]:
         """Yield what the operator did by hand since a time, oldest first, apart from reading."""

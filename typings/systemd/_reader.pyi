@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 LOCAL_ONLY: int
+NOP: int
 
 class Monotonic(NamedTuple):
     timestamp: int

@@ -1,0 +1,169 @@
+"""systemd's journal, opened for reading. The one room that imports systemd-python.
+
+``_reader`` is used without ``systemd.journal`` around it: a dict of every entry costs eight times
+what an entry costs here, and ``_next``, ``_get``, ``_get_realtime``, ``_get_monotonic`` and
+``_get_cursor`` are all that is needed. What they must do is held by tests/test_journal_source.py.
+"""
+
+import errno
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from systemd import _reader
+
+from journalrelay import clock
+from journalrelay.errors import (
+    DataError,
+    NoInputError,
+    PermissionRelayError,
+    RelayError,
+    TryAgainError,
+    UnavailableError,
+)
+
+Reader = _reader._Reader
+UNCHANGED: int = _reader.NOP
+"""What ``Reader.process()`` returns when nothing was written to the journal."""
+
+_DIRECTORIES = (Path("/run/log/journal"), Path("/var/log/journal"))
+_MACHINE = Path("/etc/machine-id")
+_BOOT = clock.boot_id()
+_ADVICE = "permission denied (reading it needs root or the group systemd-journal)"
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which journal files: this machine's when all is empty, in journalctl's words otherwise."""
+
+    directory: Path | None = None
+    files: tuple[Path, ...] = ()
+    namespace: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Return a file name that stands for exactly these files."""
+        named = self.files or ((self.directory,) if self.directory else ())
+        if named:
+            kind = "files" if self.files else "directory"
+            paths = b"\0".join(os.path.abspath(os.fsencode(path)) for path in named)
+            return f"{kind}-{hashlib.sha256(paths).hexdigest()[:16]}"
+        return f"journal-{self.namespace}" if self.namespace else "journal"
+
+
+class JournalRecord:
+    """The entry on which a reader stands."""
+
+    __slots__ = ("_reader", "message")
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.message = b""
+
+    def load(self) -> None:
+        """Take the entry's MESSAGE, up to libsystemd's 64 KiB threshold."""
+        try:
+            self.message = self._reader._get("MESSAGE")
+        except (KeyError, OSError):
+            self.message = b""
+
+    def field(self, name: str) -> bytes | None:
+        """Return a field's bytes; None when it is missing or its data object is damaged."""
+        try:
+            return self._reader._get(name)
+        except (KeyError, OSError):
+            return None
+
+    def logged_at_us(self) -> int:
+        """Return ``__REALTIME_TIMESTAMP``, 0 (long expired) when it cannot be read."""
+        try:
+            return self._reader._get_realtime()
+        except OSError:
+            return 0
+
+    def clock_ahead_us(self) -> int:
+        """Return by how much this boot's clock was ahead of now's when it stamped the entry."""
+        try:
+            monotonic, boot = self._reader._get_monotonic()
+        except OSError:
+            return 0
+        if boot.hex() != _BOOT:
+            return 0
+        return self.logged_at_us() - monotonic - clock.offset_us()
+
+    def cursor(self) -> str:
+        """Return the entry's cursor."""
+        return self._reader._get_cursor()
+
+
+def open_reader(where: Where) -> Reader:
+    """Return a reader of ``where``, or raise the error that says why it cannot be read."""
+    try:
+        if where.files:
+            reader = Reader(flags=0, files=[str(file) for file in where.files])
+        elif where.directory:
+            reader = _open_directory(where.directory)
+        elif where.namespace:
+            reader = Reader(flags=_reader.LOCAL_ONLY, namespace=where.namespace)
+        else:
+            reader = Reader(flags=_reader.LOCAL_ONLY)
+        reader.fileno()  # from here on rotation is watched
+    except (OSError, ValueError) as error:
+        raise _unopened(where, error) from error
+    if not where.files and not where.directory:
+        _check_own(where, reader)
+    return reader
+
+
+def _open_directory(directory: Path) -> Reader:
+    for file in directory.iterdir():  # libsystemd does not say why it cannot
+        if file.suffix == ".journal" and not os.access(file, os.R_OK):
+            raise PermissionRelayError(f"{file}: {_ADVICE}")
+    return Reader(flags=0, path=str(directory))
+
+
+def add_matches(reader: Reader, groups: Sequence[Sequence[bytes]]) -> None:
+    """Have ``reader`` give the entries that fulfil one of ``groups``, each a list of matches."""
+    for group in groups:
+        for match in group:
+            reader.add_match(match)
+        reader.add_disjunction()
+
+
+def _unopened(where: Where, error: Exception) -> RelayError:
+    names = ", ".join(map(str, where.files or (where.directory or "the journal",)))
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return NoInputError(f"{names}: there is no such journal (see: journalctl --header)")
+    if isinstance(error, PermissionError):
+        return PermissionRelayError(f"{names}: {_ADVICE}")
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        return TryAgainError(f"{names}: {error.strerror} (look at the limits of this process)")
+    if where.files:
+        return DataError(f"{names}: no readable journal file (try: journalctl --verify --file)")
+    return UnavailableError(f"{names}: {error} (see: systemctl status systemd-journald)")
+
+
+def _check_own(where: Where, reader: Reader) -> None:
+    """Raise when this machine's journal is not there, or there and not for us to read: libsystemd
+    leaves out silently what it may not open."""
+    try:
+        machine = _MACHINE.read_text("ascii").strip()
+    except OSError:
+        machine = "*"
+    suffix = f".{where.namespace}" if where.namespace else ""
+    found = [d / f"{machine}{suffix}" / "system.journal" for d in _DIRECTORIES]
+    try:
+        there = [file for file in found if file.exists()]
+    except PermissionError as error:
+        raise PermissionRelayError(f"{error.filename}: {_ADVICE}") from error
+    for file in there:
+        if not os.access(file, os.R_OK):
+            raise PermissionRelayError(f"{file}: {_ADVICE}")
+    if not there and not reader.has_runtime_files() and not reader.has_persistent_files():
+        which = f"journal namespace {where.namespace}" if where.namespace else "journal"
+        raise UnavailableError(
+            f"this machine has no {which} in {' or '.join(map(str, _DIRECTORIES))} "
+            "(is systemd-journald running?)"
+        )
