@@ -112,13 +112,15 @@ class JournalSource:
         if self._trouble or self._held:
             return not self._trouble
         try:
-            if self._comes_to_place() or self._misses == _MOST_MISSES:
+            if self._comes_to_place():
                 self._settled, self._unsettled, self._misses = self._place, 0, 0
                 return True
         except OSError as error:
             self._fail(error)
             return False
         self._misses += 1
+        if self._misses > _MOST_MISSES:
+            self._settled, self._misses = self._place, 0
         self._go_to_settled()
         return False
 
@@ -271,9 +273,8 @@ class JournalSource:
             self._seek(self._start)
         if not self._unsettled:
             return True
-        assert self._place
         reader._next(self._unsettled)
-        return reader.test_cursor(self._place[0])
+        return self._place is not None and reader.test_cursor(self._place[0])
 
     def _go_to_settled(self) -> None:
         if self._settled:
