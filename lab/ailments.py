@@ -85,7 +85,8 @@ AILMENTS = (
         f"rm {_OLD}; systemctl reset-failed old-poprelayd || true",
     ),
     Ailment(
-        "echo '* * * * * root makemap hash /etc/mail/popip </etc/mail/popip' >/etc/cron.d/popip",
+        "mkdir -p /etc/cron.d && cd /etc/cron.d && "
+        "echo '* * * * * root makemap hash /etc/mail/popip </etc/mail/popip' >popip",
         "rivals",
         "makes the map anew",
         "rm /etc/cron.d/popip",

@@ -71,7 +71,7 @@ ONE_ROOM = {
     "tomllib": {"config"},
     "sdnotify": {"notify"},
     "threading": {"resolve"},
-    "subprocess": {"doctor.host"},
+    "subprocess": {"doctor.host", "sources.openlog"},
     "inotify": {"sources.watch"},
 }
 OUTSIDE = {"os", "time", "socket", "subprocess", "pathlib", "fcntl", "sys", "threading"}

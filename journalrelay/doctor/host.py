@@ -56,13 +56,20 @@ class Process(NamedTuple):
 
 def processes() -> Iterator[Process]:
     """Yield the processes that run, this one left out."""
-    for directory in _PROC.iterdir():
-        if not directory.name.isdigit() or directory.name == str(os.getpid()):
-            continue
-        with suppress(OSError):
-            words = (directory / "cmdline").read_bytes().decode("utf-8", "backslashreplace")
-            cgroup = (directory / "cgroup").read_text("utf-8", "backslashreplace")
-            yield Process(int(directory.name), tuple(words.split("\0")), _unit(cgroup))
+    numbers = [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
+    for number in numbers:
+        found = process(number) if number != os.getpid() else None
+        if found:
+            yield found
+
+
+def process(pid: int) -> Process | None:
+    """Return a process, None when there is none of that number."""
+    with suppress(OSError):
+        words = (_PROC / str(pid) / "cmdline").read_bytes().decode("utf-8", "backslashreplace")
+        cgroup = (_PROC / str(pid) / "cgroup").read_text("utf-8", "backslashreplace")
+        return Process(pid, tuple(words.split("\0")), _unit(cgroup))
+    return None
 
 
 def _unit(cgroup: str) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from journalrelay import popmap
 from journalrelay.doctor.diagnosis import Diagnosis, well, wrong
-from journalrelay.doctor.host import Process, ask, processes
+from journalrelay.doctor.host import Process, ask, process
 from journalrelay.errors import RelayError
 from journalrelay.site import Site
 
@@ -19,6 +19,7 @@ _INSTALL = "apt install sendmail-bin sendmail-cf"
 _ADD = 'sed -i "s/^MAILER_DEFINITIONS/FEATURE(\\`poprelay\')dnl\\n&/" /etc/mail/sendmail.mc'
 _KEYED = re.compile(r"^K(popip|localip|relay) (\w+)((?: -\S+)*) (\S+)", re.MULTILINE)
 _FEATURE = re.compile(r"^[^d#\n]*FEATURE\(`poprelay'", re.MULTILINE)
+_PID_FILE = re.compile(r"^O PidFile=(.*)$", re.MULTILINE)
 _NOBODY = "192.0.2.1"
 
 
@@ -154,14 +155,18 @@ def _table(name: str, table: Keyed) -> Iterator[Diagnosis]:
 
 def _running(mailer: Mailer) -> Iterator[Diagnosis]:
     """Yield whether sendmail runs, with the configuration that is there."""
-    listening = [process for process in processes() if _is_daemon(process)]
-    if not listening:
+    listening = _listening(mailer)
+    if listening is None:
         yield wrong(_PART, "sendmail does not accept connections", "systemctl restart sendmail")
-    elif mailer.cf.stat().st_mtime > min(process.began_s() for process in listening):
+    elif mailer.cf.stat().st_mtime > listening.began_s():
         what = f"sendmail runs since before {mailer.cf} was changed"
         yield wrong(_PART, what, "systemctl restart sendmail")
 
 
-def _is_daemon(process: Process) -> bool:
-    """Tell whether a process is the sendmail that listens, by the title it gives itself."""
-    return process.words[0].startswith("sendmail: MTA: accepting connections")
+def _listening(mailer: Mailer) -> Process | None:
+    """Return the sendmail that listens: it writes its number to a file that the cf names."""
+    named = _PID_FILE.search(mailer.cf.read_text("utf-8", "replace"))
+    with suppress(OSError, ValueError, IndexError):
+        found = process(int(Path(named[1]).read_text().split()[0])) if named else None
+        return found if found and "sendmail" in found.words[0] else None
+    return None
