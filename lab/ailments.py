@@ -105,6 +105,7 @@ AILMENTS = (
         "servers",
         "journald has swallowed",
         f"rm -r {_LIMIT} /etc/systemd/system/dovecot.service.d && systemctl daemon-reload && "
-        "systemctl restart dovecot && sleep 3; journalctl --rotate; journalctl --vacuum-time=1s",
+        "systemctl restart dovecot && sleep 3 && journalctl --rotate && "
+        "journalctl --vacuum-time=1s && systemctl restart dovecot",
     ),
 )
