@@ -12,6 +12,7 @@ from typing import NoReturn, TextIO, cast
 
 from journalrelay import __version__, clock
 from journalrelay.commands import byhand, view
+from journalrelay.commands.doctor import doctor
 from journalrelay.commands.match import Question, match
 from journalrelay.commands.replay import Request, replay
 from journalrelay.config import load, namespace
@@ -180,6 +181,7 @@ _VERBS: dict[str, Callable[[Site, argparse.Namespace], int]] = {
     "revoke": _revoke,
     "match": _match,
     "status": lambda site, options: view.status(site, as_json=options.json),
+    "doctor": lambda site, options: doctor(site, as_json=options.json),
 }
 
 
@@ -304,6 +306,10 @@ def journalrelay_parser() -> argparse.ArgumentParser:
     told = _verb(verbs, "status", "say how the daemon is", "status")
     told.add_argument("--json", action="store_true", help="print a JSON object")
     _add(told, _map, _state)
+
+    examined = _verb(verbs, "doctor", "say what is wrong here, and what mends it", "doctor")
+    examined.add_argument("--json", action="store_true", help="print a JSON array")
+    _add(examined, _map, _state)
     return parser
 
 

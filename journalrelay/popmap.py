@@ -27,6 +27,7 @@ try:
 except ImportError:  # Debian's python3-bsddb3 has the same API under its older name
     from bsddb3 import db  # type: ignore[no-redef]
 
+BERKELEY_DB = ".".join(map(str, db.version()[:2]))
 _TYPES = {"hash": db.DB_HASH, "btree": db.DB_BTREE}
 _PAGE_SIZE = 4096
 _CACHE = 1 << 20

@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable
 
 from lab import room
+from lab.ailments import AILMENTS
 from lab.mailhost import MAP, MailHost
-from lab.stage import CONF, FOUR, SIX, Packages, Stage, expect
+from lab.stage import CONF, FOUR, SIX, Packages, Stage, Unexpected, expect
 from lab.wait import wait_for
 
 ROAD = room.TOP / "packaging/debian/tests/road"
@@ -57,6 +58,7 @@ class Day(Stage):
             self.needrestart,
             self.upgrade,
             self.reboot,
+            self.doctor,
             self.removal,
             self.reinstallation,
             self.purge,
@@ -276,6 +278,42 @@ class Day(Stage):
             self.unit_is(unit, "enabled", "active")
         self.accepted(address)
         return f"{self.accepted(late)} for a login that no running daemon had seen"
+
+    def doctor(self) -> str:
+        """Break the installation in many ways; have the doctor find each, and do what it says."""
+        self._wait_for_health("as it was installed")
+        for ailment in AILMENTS:
+            self.host.run(ailment.breaking)
+            found = self._complaints()
+            told = [what for part, _, what, _ in found if part == ailment.part]
+            expect(f"{ailment.breaking}: {told}", any(ailment.told in what for what in told), True)
+            self._mend(found)
+            self._wait_for_health(f"the mend of: {ailment.breaking}")
+            if ailment.after:
+                self.host.run(ailment.after)
+                self._wait_for_health(f"the end of: {ailment.breaking}")
+        self.login_counts()
+        return f"{len(AILMENTS)} ailments, each found, and mended as was said"
+
+    def _complaints(self) -> list[list[str]]:
+        """Return what the doctor finds wrong: part, word, what and mend."""
+        found = json.loads(self.host.attempt("journalrelay doctor --json").stdout)
+        return [list(one.values()) for one in found if one["word"] == "wrong"]
+
+    def _mend(self, found: list[list[str]]) -> None:
+        """Do what mends each fault; what comes to light then is mended too."""
+        while found:
+            for _, _, what, mend in found:
+                done = self.host.attempt(mend)
+                expect(f"{what}: {mend}: {done.stdout}{done.stderr}", done.returncode, 0)
+            found = self._complaints()
+
+    def _wait_for_health(self, what: str) -> None:
+        """Wait until the doctor finds nothing: a restarted daemon is not ready at once."""
+        try:
+            wait_for(lambda: not self._complaints(), what, 20, 0.2)
+        except TimeoutError as error:
+            raise Unexpected(f"{error}: {self._complaints()}") from error
 
     # Going
 

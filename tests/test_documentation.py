@@ -220,6 +220,13 @@ def test_json_holds_what_the_manual_promises(
         assert set(shown[0] if verb == "list" else shown) == promised(verb)
 
 
+def test_json_of_doctor_holds_what_the_manual_promises(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["doctor", "--json", "--map", str(tmp_path / "popip.db"), "--state", str(tmp_path)])
+    assert promised("doctor") == set(json.loads(capsys.readouterr().out)[0])
+
+
 def test_json_of_status_holds_what_the_manual_promises(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

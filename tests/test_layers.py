@@ -54,8 +54,10 @@ LAYERS = (
     {"relay", "sources.journal", "sources.text", "sources.logfile"},
     {"sources.choice"},
     {"site"},
-    {"daemon", "commands", "commands.address"},
-    {"commands.view", "commands.byhand", "commands.replay", "commands.match"},
+    {"daemon", "commands", "commands.address", "doctor.diagnosis", "doctor.host"},
+    {"doctor.journal", "doctor.mailer", "doctor.mapstate", "doctor.rivals", "doctor.units"},
+    {"doctor"},
+    {"commands.view", "commands.byhand", "commands.replay", "commands.match", "commands.doctor"},
     {"cli"},
     {"__main__"},
 )
@@ -69,6 +71,7 @@ ONE_ROOM = {
     "tomllib": {"config"},
     "sdnotify": {"notify"},
     "threading": {"resolve"},
+    "subprocess": {"doctor.host", "sources.openlog"},
     "inotify": {"sources.watch"},
 }
 OUTSIDE = {"os", "time", "socket", "subprocess", "pathlib", "fcntl", "sys", "threading"}

@@ -1,0 +1,21 @@
+"""What is wrong with an installation, and the command that mends it.
+
+Each room looks at one part and changes nothing. Other programs (sendmail, systemctl) are asked in
+:mod:`journalrelay.doctor.host` alone: by fixed arguments, no shell between.
+"""
+
+from collections.abc import Iterator
+
+from journalrelay.doctor import journal, mailer, mapstate, rivals, units
+from journalrelay.doctor.diagnosis import Diagnosis
+from journalrelay.site import Site
+
+
+def examine(site: Site) -> Iterator[Diagnosis]:
+    """Yield what is found of each part, in the order of the road."""
+    service = units.service()
+    yield from journal.examine(site)
+    yield from units.examine(service)
+    yield from mapstate.examine(site, service.get("User", ""))
+    yield from mailer.examine(site)
+    yield from rivals.examine(site)
