@@ -184,8 +184,16 @@ def huge(_: Lair, path: Path) -> None:
     os.chown(path, BROKEN_IN, BROKEN_IN)
 
 
-TRAPS = (link, link_to_what_root_would_make, hard_link, hard_link_to_what_all_may_read)
-TRAPS += (fifo, directory, device, huge)
+TRAPS: tuple[Callable[[Lair, Path], None], ...] = (
+    link,
+    link_to_what_root_would_make,
+    hard_link,
+    hard_link_to_what_all_may_read,
+    fifo,
+    directory,
+    device,
+    huge,
+)
 
 
 @pytest.mark.parametrize("lay", TRAPS, ids=lambda lay: lay.__name__)
@@ -330,9 +338,8 @@ def installed(lair: Lair, place: Path) -> Iterator[Callable[[str, str], Said]]:
     are this checkout's."""
     bin_ = place / "bin"
     bin_.mkdir()
-    python = (
-        f"{sys.executable} -c 'import sys; sys.path.insert(0, \"{TOP}\"); exec(sys.stdin.read())'"
-    )
+    read = f'import sys; sys.path.insert(0, "{TOP}"); exec(sys.stdin.read())'
+    python = f"{sys.executable} -c '{read}'"
     relay = f"cd {TOP} && exec {sys.executable} -m journalrelay"
     for name, command in (("python3", python), ("journalrelay", f'{relay} "$@"')):
         (bin_ / name).write_text(f"#!/bin/sh\n{command}\n")
