@@ -4,6 +4,7 @@ it: local users, mail clients, a POP server that was broken into, guests and oth
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from journalrelay.message import HAND_GRANT, HAND_REVOCATION
 from journalrelay.patterns.identity import listed
+from journalrelay.popmap import PopMap
 from lab import room
 from lab.journald import Journald, Sender, login_line
 from lab.journalfile import entry, make_journal
@@ -91,6 +93,36 @@ def test_a_flood_by_a_local_user_hides_no_login(journald: Journald, daemon: Popr
             journald.sync()
     await_granted(daemon, "192.0.2.8")
     assert settle(daemon) == {MARK, "192.0.2.8"}
+
+
+def test_whoever_can_read_the_map_can_hold_sendmail_up(place: Path) -> None:
+    """flock(2) needs no right to write, and sendmail waits for it. Nothing is granted by it."""
+    path = place / "popip.db"
+    PopMap(path, "hash").replace({})
+    with Sendmail(room.scratch("sendmail-"), popip=place / "popip") as sendmail:
+        nobody = ["setpriv", f"--reuid={LOCAL_USER}", "--clear-groups"]
+        holder = subprocess.Popen([*nobody, "flock", "--no-fork", str(path), "sleep", "60"])
+        inode = f":{path.stat().st_ino} "
+        wait_for(lambda: [row for row in locks(inode) if "->" not in row], "the lock")
+        answers: list[int] = []
+        client = threading.Thread(
+            target=lambda: answers.append(
+                sendmail.rcpt(LIE, "anna@mail.example.test", ELSEWHERE).code
+            )
+        )
+        client.start()
+        wait_for(lambda: [row for row in locks(inode) if "->" in row], "sendmail to wait for it")
+        assert answers == []
+        holder.terminate()
+        holder.wait()
+        client.join()
+        assert answers == [550]
+
+
+def locks(inode: str) -> list[str]:
+    """Return the kernel's lines about locks on a file, ``->`` in those that are waited for."""
+    rows = Path("/proc/locks").read_text().splitlines()
+    return [row for row in rows if inode in row and "FLOCK" in row]
 
 
 # A mail client without an account
@@ -223,6 +255,23 @@ def test_no_journal_beside_ours_is_believed(journald: Journald, place: Path) -> 
         assert set(daemon.granted()) == {MARK}
     named = daemon.run("replay", "--all", "--dry-run", "--json")
     assert len(laid) == 11 and named.returncode == 0
+
+
+def test_who_writes_files_among_ours_is_believed(journald: Journald, place: Path) -> None:
+    """In these files nothing but what they say of themselves tells whose they are."""
+    ours = MACHINE.read_text().strip()
+    files = {
+        f"/var/log/journal/{ours}/remote.journal": "203.0.113.1",
+        "/var/log/journal/received.journal": "203.0.113.2",
+        f"/run/log/journal/{NOT_OURS}/system.journal": "203.0.113.3",
+    }
+    with Poprelayd(place) as daemon:
+        for name, address in files.items():
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            make_journal([entry(login_line(address), now_us())], Path(name))
+        assert settle(daemon) <= {MARK, *files.values()}
+        done = daemon.run("replay", "--all", "--dry-run", "--json").stdout.splitlines()
+        assert {json.loads(row)["address"] for row in done} == {MARK, *files.values()}
 
 
 def test_what_is_named_is_read_whoever_logged_it(journald: Journald, place: Path) -> None:

@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -21,9 +23,11 @@ from journalrelay.cli import main
 from journalrelay.popmap import PopMap
 from journalrelay.report import Report
 from journalrelay.sources.openlog import spot_of
+from lab import room
 from lab.journald import Journald, login_line
 from lab.journalfile import entry, make_journal
 from lab.poprelayd import COMMAND, TOP
+from lab.sendmail import Sendmail
 from lab.wait import wait_for
 from tests.support import harmless, now_us
 
@@ -406,3 +410,36 @@ def test_tmpfiles_change_nothing_in_the_directory(lair: Lair, place: Path) -> No
         subprocess.run([*tool, f"--root={root}", "poprelayd.conf"], check=True, capture_output=True)
     assert lair.outside() == before
     assert {path: path.lstat().st_uid for path in inner} == inner
+
+
+def test_mail_to_the_daemons_user_obeys_nothing_of_his(lair: Lair) -> None:
+    """sendmail follows a .forward in a user's home, and is in no sandbox."""
+    (lair.home / ".forward").write_text("mallory@elsewhere.example\n")
+    os.chown(lair.home / ".forward", BROKEN_IN, BROKEN_IN)
+    with Sendmail(room.scratch("sendmail-"), popip=lair.home / "popip") as sendmail:
+        usual = lair.home.parent.parent / "usual.cf"
+        lines = sendmail.cf.read_text().splitlines()
+        lines = [line for line in lines if not line.startswith("O ForwardPath")]
+        usual.write_text("\n".join([*lines, "O ForwardPath=$z/.forward", ""]))
+
+    def expanded(home: str) -> str:
+        user = f"u poprelayd {BROKEN_IN} - {home} -\n"
+        inside = (
+            'mount --bind "$1" /var/lib && cp -a /etc "$1/etc" && mount --bind "$1/etc" /etc && '
+            'systemd-sysusers - && exec sendmail -C "$2" -bv poprelayd'
+        )
+        done = subprocess.run(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", inside, "sh"]
+            + [str(lair.home.parent), str(usual)],
+            input=user,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        shutil.rmtree(lair.home.parent / "etc")
+        return done.stdout
+
+    (line,) = re.findall(r"^u poprelayd .*", (TOP / "units/poprelayd.sysusers").read_text(), re.M)
+    home = line.split()[-2]
+    assert "mallory" in expanded("/var/lib/poprelayd")  # it would be followed
+    assert expanded(home) == "poprelayd... deliverable: mailer local, user poprelayd\n"
