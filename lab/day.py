@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from lab import room
 from lab.mailhost import MAP, MailHost
-from lab.probe import MAY, TRIES
+from lab.probe import BY_NOBODY, MAY, TRIES
 from lab.stage import CONF, FOUR, SIX, Packages, Stage, expect
 from lab.wait import wait_for
 
@@ -119,7 +119,10 @@ class Day(Stage):
             unit = re.sub(pattern, instead, unit, flags=re.M)
         host.path("/etc/systemd/system/probe.service").write_text(unit)
         host.run("systemctl daemon-reload && systemctl start probe")
-        told = json.loads(host.run("journalctl -q -o cat -u probe _COMM=python3"))
+        host.run("journalctl --sync")
+        told = json.loads(host.run("journalctl -q -o cat -u probe _TRANSPORT=stdout"))
+        roots = set(json.loads(host.run("python3 -I /usr/local/lib/probe.py")))
+        expect("what nobody could do here", set(TRIES) - roots - BY_NOBODY, set())
         host.run("rm /etc/systemd/system/probe.service /usr/local/lib/probe.py")
         host.run("systemctl daemon-reload")
         expect("what the sandbox allows", set(told), MAY)

@@ -15,10 +15,22 @@ from pathlib import Path
 
 MAY = {"read the journal", "write the map", "read /etc/mail", "log an entry", "use a unix socket"}
 
+BY_NOBODY = {"set the clock", "make a device"}  # not even by root of a container
+
 
 def _open(path: str, mode: str) -> None:
     with open(path, mode):
         pass
+
+
+def _make(path: str) -> None:
+    _open(path, "wb")
+    os.unlink(path)
+
+
+def _make_device() -> None:
+    os.mknod("/var/lib/poprelayd/probe", 0o20600, os.makedev(1, 3))
+    os.unlink("/var/lib/poprelayd/probe")
 
 
 def _read_the_journal() -> None:
@@ -60,10 +72,10 @@ TRIES: dict[str, Callable[[], object]] = {
     "read /etc/mail": lambda: _open("/etc/mail/sendmail.cf", "rb"),
     "log an entry": _log,
     "use a unix socket": lambda: _connect(socket.AF_UNIX, "/run/systemd/journal/stdout"),
-    "write /etc/mail": lambda: _open("/etc/mail/probe", "wb"),
-    "write /usr": lambda: _open("/usr/local/probe", "wb"),
-    "write /var": lambda: _open("/var/log/probe", "wb"),
-    "write the system's /run": lambda: _open("/run/probe", "wb"),
+    "write /etc/mail": lambda: _make("/etc/mail/probe"),
+    "write /usr": lambda: _make("/usr/local/probe"),
+    "write /var": lambda: _make("/var/log/probe"),
+    "write the system's /run": lambda: _make("/run/probe"),
     "read mail": lambda: os.listdir("/var/mail"),
     "read the queue": lambda: os.listdir("/var/spool/mqueue"),
     "read homes": lambda: os.listdir("/home"),
@@ -75,11 +87,10 @@ TRIES: dict[str, Callable[[], object]] = {
     "become root": lambda: os.setuid(0),
     "run as root what is set-uid": lambda: _run("su", "-c", "true"),
     "make a namespace": lambda: _run("unshare", "--user", "true"),
-    "make a device": lambda: os.mknod("/var/lib/poprelayd/probe", 0o20600, os.makedev(1, 3)),
-    "read a disk": lambda: _open("/dev/sda", "rb"),
+    "make a device": _make_device,
     "make code at run time": _writable_code,
     "make a set-uid file": _make_set_uid,
-    "set the clock": lambda: time.clock_settime(time.CLOCK_REALTIME, 0),
+    "set the clock": lambda: time.clock_settime(time.CLOCK_REALTIME, time.time()),
 }
 
 
