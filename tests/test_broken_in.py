@@ -258,7 +258,8 @@ def test_a_lease_on_the_map_holds_nobody_up(lair: Lair) -> None:
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         signal.pause()
     try:
-        wait_for(lambda: "LEASE" in Path("/proc/locks").read_text(), "the lease")
+        lease = re.compile(rf"LEASE .*:{lair.map.stat().st_ino} ")
+        wait_for(lambda: lease.search(Path("/proc/locks").read_text()), "the lease")
         for words in (lair.argv("list"), lair.argv("grant", "192.0.2.9")):
             assert as_root(*words).code == os.EX_TEMPFAIL
     finally:
