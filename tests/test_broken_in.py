@@ -367,7 +367,7 @@ def installed(lair: Lair, place: Path) -> Iterator[Callable[[str, str], Said]]:
     yield run
 
 
-@pytest.mark.parametrize("lay", [link, hard_link, fifo, huge], ids=lambda lay: lay.__name__)
+@pytest.mark.parametrize("lay", [link, hard_link, fifo], ids=lambda lay: lay.__name__)
 def test_the_packages_scripts_obey_nothing_that_is_laid(
     lair: Lair, installed: Callable[[str, str], Said], lay: Callable[[Lair, Path], None]
 ) -> None:
