@@ -11,6 +11,7 @@ waits beside the road, before policy; the place that is kept waits with it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 from journalrelay import clock, ledger
@@ -98,9 +99,10 @@ class Relay:
         self._rules = parts.rules
         self._popmap = parts.popmap
         self._kept = parts.kept
-        self._servers = identity.units(
+        servers = identity.units(
             daemon.identity_of(pattern) for daemon in parts.known for pattern in daemon.patterns
         )
+        self._read_by_hand = partial(ledger.read, map_path=parts.popmap.path, servers=servers)
         self._witness = witness
         self._heartbeat = parts.source.heartbeat = heartbeat
         self._anew = f"the map is made anew from {parts.source.called}"
@@ -157,7 +159,7 @@ class Relay:
         events = [
             event
             for record in self._source.by_hand(now_us - self._rules.furthest_us)
-            if (event := self._done_by_hand(record))
+            if (event := self._read_by_hand(record))
         ]
         for event in events:
             if isinstance(event, Revocation):
@@ -395,13 +397,7 @@ class Relay:
             changes.grant(key, expiry_s)
 
     def _interpret(self, record: Record) -> Event | None:
-        return self._logins.read(record) or self._done_by_hand(record)
-
-    def _done_by_hand(self, record: Record) -> HandGrant | Revocation | None:
-        """Return what the operator did by hand. He is never in the unit of a POP or IMAP server:
-        a server runs as root in part, and what is broken into there must not speak for him."""
-        event = ledger.read(record, self._popmap.path)
-        return event if event and not identity.is_of(record, self._servers) else None
+        return self._logins.read(record) or self._read_by_hand(record)
 
     def _do_by_hand(
         self, event: HandGrant | Revocation, changes: Changes, now_us: int, removing: bool
