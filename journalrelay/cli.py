@@ -31,7 +31,8 @@ class _Parser(argparse.ArgumentParser):
     """argparse with sysexits' code for a wrong command line."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message} (see: {self.prog} --help)", file=sys.stderr)
+        text = printable(message)  # a shell may have put a file's name among the words
+        print(f"{self.prog}: {text} (see: {self.prog} --help)", file=sys.stderr)
         raise SystemExit(os.EX_USAGE)
 
 

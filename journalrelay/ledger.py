@@ -2,21 +2,25 @@
 
 The journal is the ledger. ``grant`` and ``revoke`` are entries in it, with MESSAGE_IDs of their
 own, and are read back wherever logins are. They count only when root of this machine wrote them,
-for the map at hand. They are sent by journald's native protocol
-(https://systemd.io/JOURNAL_NATIVE_PROTOCOL), over its socket rather than libsystemd's call, which
-cannot name a namespace and waits when journald does not read.
+for the map at hand, and not out of the unit of a POP or IMAP server: a server runs as root in part,
+and what is broken into there must not speak for the operator.
+
+They are sent by journald's native protocol (https://systemd.io/JOURNAL_NATIVE_PROTOCOL), over its
+socket rather than libsystemd's call, which cannot name a namespace and waits when journald does
+not read.
 """
 
 import ipaddress
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from journalrelay.errors import UnavailableError
 from journalrelay.event import HandGrant, Record, Revocation
 from journalrelay.grant import Network, spell
 from journalrelay.message import HAND_GRANT, HAND_REVOCATION, Kind
+from journalrelay.patterns.identity import Fields, is_of
 
 _OPENING = b"relay by hand: "
 _MACHINE = Path("/etc/machine-id")
@@ -31,13 +35,18 @@ def matches(map_path: Path) -> list[bytes]:
     return [os.fsencode(f"{name}={value}") for name, value in fields]
 
 
-def read(record: Record, map_path: Path) -> HandGrant | Revocation | None:
-    """Return what the operator did by hand, if that is what the record says and he wrote it."""
+def read(
+    record: Record, map_path: Path, servers: Iterable[Fields]
+) -> HandGrant | Revocation | None:
+    """Return what the operator did by hand, if that is what the record says and he wrote it.
+    ``servers`` are the units of those who must not."""
     if not record.message.startswith(_OPENING):
         return None
     for name, value in _trusted(map_path).items():
         if record.field(name) != os.fsencode(value):
             return None
+    if is_of(record, servers):
+        return None
     kind = record.field("MESSAGE_ID")
     address = (record.field("RELAY_ADDRESS") or b"").decode("ascii", "replace")
     try:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from journalrelay.errors import printable
 from journalrelay.ledger import Journal
 from journalrelay.message import FAULT, Kind
 
@@ -16,7 +17,9 @@ def open_log(journal: Journal, map_path: Path | None = None) -> Log:
     """Return a function ``log(kind, message, **fields)``: to the journal when standard error goes
     there anyway, to standard error as plain text otherwise. A field that is None is left out.
 
-    It never waits for journald: what a full socket does not take is counted, and told later.
+    It never waits for journald: what a full socket does not take is counted, and told later. What
+    it tells can do no harm to a terminal, wherever it came from: journalctl -x shows the fields as
+    they are.
     """
     about = {} if map_path is None else {"RELAY_MAP": str(map_path)}
     lost = 0
@@ -26,14 +29,14 @@ def open_log(journal: Journal, map_path: Path | None = None) -> Log:
         try:
             if lost and journal.send(FAULT, f"journald did not take {lost} of our lines", **about):
                 lost = 0
-            given = {name: value for name, value in fields.items() if value is not None}
-            lost += not journal.send(kind, message, **about, **given)
+            given = {name: printable(text) for name, text in fields.items() if text is not None}
+            lost += not journal.send(kind, printable(message), **about, **given)
         except OSError:
             to_terminal(kind, message)
 
     def to_terminal(kind: Kind, message: str, **fields: str | None) -> None:
         with suppress(OSError):  # nobody is left to read it; the work goes on
-            print(message, file=sys.stderr, flush=True)
+            print(printable(message), file=sys.stderr, flush=True)
 
     return to_journal if in_journal() else to_terminal
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from journalrelay.errors import NoInputError, RelayError, TryAgainError, translate
+from journalrelay.errors import DataError, NoInputError, RelayError, TryAgainError, translate
 from journalrelay.locks import WAIT_S, acquire, daemon_lock, note_map, noted_map
 from journalrelay.owner import as_owner, open_plain
 
@@ -194,6 +194,10 @@ def plainly(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise explained(error, path) from error
+    except OverflowError as error:
+        raise DataError(
+            f"{path}: its time, or that of its .lock, is later than any can be (touch them)"
+        ) from error
 
 
 def explained(error: OSError, path: Path) -> RelayError:

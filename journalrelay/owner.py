@@ -2,7 +2,8 @@
 
 Whoever owns a directory can put symbolic links into it. So root, before it opens, makes or renames
 anything, becomes the first owner other than root along the path, and can then do no more harm than
-he could himself.
+he could himself. For a while, or for good: what is read there may be made to break the reader, and
+who broke it would find root again where it was laid down for a while only.
 """
 
 import os
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from journalrelay.errors import DataError, PermissionRelayError
 
+_LARGEST = 1 << 20  # bytes of a file that is read whole; ours are a few thousand
+
 
 @contextmanager
 def as_owner(directory: Path) -> Iterator[None]:
@@ -21,22 +24,41 @@ def as_owner(directory: Path) -> Iterator[None]:
     if owner is None:
         yield
         return
+    uid, own_gid = owner
     groups, gid = os.getgroups(), os.getegid()
-    try:
+    with _permitted(directory, uid):
         os.setgroups([])
-        os.setegid(owner[1])
-        os.seteuid(owner[0])
-    except PermissionError as error:
-        raise PermissionRelayError(
-            f"{directory}: it is user {owner[0]}'s, and this root may not become him (run it as "
-            "him, or with CAP_SETUID and CAP_SETGID)"
-        ) from error
+        os.setegid(own_gid)
+        os.seteuid(uid)
     try:
         yield
     finally:
         os.seteuid(0)
         os.setegid(gid)
         os.setgroups(groups)
+
+
+def become_owner(directory: Path) -> None:
+    """Become the owner of ``directory`` for good; changes nothing for anybody but root."""
+    owner = _first_owner(directory) if os.geteuid() == 0 else None
+    if owner is None:
+        return
+    uid, gid = owner
+    with _permitted(directory, uid):
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+
+
+@contextmanager
+def _permitted(directory: Path, uid: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # EINVAL: a user that this namespace does not have
+        raise PermissionRelayError(
+            f"{directory}: it is user {uid}'s, and this root may not become him (run it as "
+            "him, or with CAP_SETUID and CAP_SETGID)"
+        ) from error
 
 
 def open_plain(path: Path, flags: int, mode: int = 0o644) -> int:
@@ -57,7 +79,10 @@ def open_plain(path: Path, flags: int, mode: int = 0o644) -> int:
 def read_plain(path: Path) -> bytes:
     """Return the content of a small file in a directory of another user's."""
     with as_owner(path.parent), open(open_plain(path, os.O_RDONLY), "rb") as file:
-        return file.read()
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise DataError(f"{path}: it is larger than any file of ours (remove it)")
+    return content
 
 
 def _no_file(path: Path) -> DataError:

@@ -182,12 +182,16 @@ def _check_btree_items(
     number: int, page: bytes, offsets: tuple[int, ...], floor: int, kind_: int, links: _Links
 ) -> None:
     head = 12 if kind_ == _INTERNAL else 3
+    room = len(page) - floor
     for offset in offsets:
         if not floor <= offset <= len(page) - head:
             raise _Fault(f"page {number} has an item outside its place")
         length, type_ = struct.unpack_from("=HB", page, offset)
         if type_ & 0x7F != _KEYDATA or offset + head + length > len(page):
             raise _Fault(f"page {number} has an item that is no plain key or value")
+        room -= head + length
+        if room < 0:  # a small file would unfold to any size
+            raise _Fault(f"page {number} has items that share their bytes")
         if kind_ == _INTERNAL:
             links.child(struct.unpack_from("=I", page, offset + 4)[0])
 

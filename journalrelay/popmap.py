@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -76,11 +77,11 @@ class PopMap(MapFile):
     def fault(self, furthest_s: int) -> str | None:
         """Return why the file cannot be believed, or None.
 
-        It must be a map of this kind that libdb can walk, hold nothing but addresses and
-        expiries, and none of these later than ``furthest_s``.
+        It must be its owner's alone to write, a map of this kind that libdb can walk, hold nothing
+        but addresses and expiries, and none of these later than ``furthest_s``.
         """
         with self.locked(fcntl.LOCK_SH) as fd:
-            damage = pages.fault(fd) or self._wrong_kind(fd)
+            damage = _open_to_others(fd) or pages.fault(fd) or self._wrong_kind(fd)
             if damage:
                 return damage
             try:
@@ -252,6 +253,13 @@ class PopMap(MapFile):
         handle.close(db.DB_NOSYNC)
         os.chmod(beside, 0o644)
         return beside
+
+
+def _open_to_others(fd: int) -> str | None:
+    """Return what is wrong when others than its owner can write a file: sendmail reads it all the
+    same."""
+    others = os.fstat(fd).st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return "others than its owner can write it" if others else None
 
 
 def damaged(path: Path, damage: str) -> str:

@@ -11,6 +11,7 @@ waits beside the road, before policy; the place that is kept waits with it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 from journalrelay import clock, ledger
@@ -60,9 +61,11 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Parts:
-    """What a pipeline is made of; ``why`` says what is read, and why that."""
+    """What a pipeline is made of; ``daemons`` are those of the ``known`` ones that are read, as
+    they are read; ``why`` says what is read, and why that."""
 
     source: Source
+    known: tuple[Daemon, ...]
     daemons: tuple[Daemon, ...]
     rules: Rules
     popmap: PopMap
@@ -96,6 +99,10 @@ class Relay:
         self._rules = parts.rules
         self._popmap = parts.popmap
         self._kept = parts.kept
+        servers = identity.units(
+            daemon.identity_of(pattern) for daemon in parts.known for pattern in daemon.patterns
+        )
+        self._read_by_hand = partial(ledger.read, map_path=parts.popmap.path, servers=servers)
         self._witness = witness
         self._heartbeat = parts.source.heartbeat = heartbeat
         self._anew = f"the map is made anew from {parts.source.called}"
@@ -152,7 +159,7 @@ class Relay:
         events = [
             event
             for record in self._source.by_hand(now_us - self._rules.furthest_us)
-            if (event := ledger.read(record, self._popmap.path))
+            if (event := self._read_by_hand(record))
         ]
         for event in events:
             if isinstance(event, Revocation):
@@ -390,7 +397,7 @@ class Relay:
             changes.grant(key, expiry_s)
 
     def _interpret(self, record: Record) -> Event | None:
-        return self._logins.read(record) or ledger.read(record, self._popmap.path)
+        return self._logins.read(record) or self._read_by_hand(record)
 
     def _do_by_hand(
         self, event: HandGrant | Revocation, changes: Changes, now_us: int, removing: bool

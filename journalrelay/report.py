@@ -14,6 +14,8 @@ from journalrelay.event import Login
 from journalrelay.owner import as_owner, open_plain, read_plain
 from journalrelay.policy import Verdict
 
+_LARGEST = (1 << 63) - 1
+
 
 @dataclass
 class Report:
@@ -103,3 +105,6 @@ def _check(content: object) -> None:
             isinstance(found, dict) and not all(isinstance(count, int) for count in found.values())
         ):
             raise ValueError(f"{name} is of another type")
+        for number in found.values() if isinstance(found, dict) else (found,):
+            if isinstance(number, int) and abs(number) > _LARGEST:
+                raise ValueError(f"{name} is no number of a daemon's")

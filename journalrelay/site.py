@@ -10,6 +10,7 @@ from journalrelay.config import Config
 from journalrelay.cursor import CursorFile
 from journalrelay.log import Log, open_log
 from journalrelay.names import Names
+from journalrelay.owner import become_owner
 from journalrelay.popmap import PopMap
 from journalrelay.relay import Parts
 from journalrelay.resolve import Resolver
@@ -37,6 +38,12 @@ class Site:
         """Return the map, not yet opened; see :class:`PopMap` for ``careful``."""
         return PopMap(self.config.map_path, self.config.map_type, careful)
 
+    def popmap_for_good(self) -> PopMap:
+        """Return the map for a command that needs root no more: Berkeley DB, which trusts what it
+        reads, is let at a file of another user's only as that user."""
+        become_owner(self.map_path.parent)
+        return self.popmap()
+
     def where(self) -> Where:
         """Return which journal is read: ``--file`` before what is configured."""
         if self.files:
@@ -58,6 +65,7 @@ class Site:
         )
         return Parts(
             source=chosen.source,
+            known=self.config.known,
             daemons=chosen.daemons,
             rules=self.config.rules,
             popmap=self.popmap(careful=False),

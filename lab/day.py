@@ -9,6 +9,7 @@ from collections.abc import Callable
 from lab import room
 from lab.ailments import AILMENTS
 from lab.mailhost import MAP, MailHost
+from lab.probe import BY_NOBODY, MAY, TRIES
 from lab.stage import CONF, FOUR, SIX, Packages, Stage, Unexpected, expect
 from lab.wait import wait_for
 
@@ -17,6 +18,12 @@ EXPOSURE = 0.3  # systemd-analyze security: the most that either service may sco
 LIE = "203.0.113.66"
 FORGED = (
     f"pop3-login: Login: user=<anna>, method=PLAIN, rip={LIE}, lip=192.0.2.1, mpid=7, session=<x>"
+)
+PROBING = (  # the unit, with the probe in the daemon's place
+    ("^ExecStart=.*", "ExecStart=/usr/bin/python3 -I /usr/local/lib/probe.py"),
+    ("^Type=.*", "Type=oneshot"),
+    ("^RuntimeDirectory=.*", "RuntimeDirectory=probe"),
+    ("^(Restart|Watchdog|Wants|Exec[^S]).*", ""),
 )
 FEATURE = "FEATURE(`poprelay')dnl\n"
 COMPLETION = (
@@ -46,6 +53,7 @@ class Day(Stage):
         return (
             self.installation,
             self.sandbox,
+            self.reach,
             self.feature,
             self.logins,
             self.forgery,
@@ -103,6 +111,24 @@ class Day(Stage):
         )
         expect("capabilities", int(caps.split()[1], 16), 0)
         return ", ".join(scores)
+
+    def reach(self) -> str:
+        """Have code in the daemon's sandbox try what it should not be able to do."""
+        host = self.host
+        host.copy_in(room.TOP / "lab/probe.py", "/usr/local/lib/probe.py")
+        unit = host.run(f"cat /lib/systemd/system/{SERVICE}")
+        for pattern, instead in PROBING:
+            unit = re.sub(pattern, instead, unit, flags=re.M)
+        host.path("/etc/systemd/system/probe.service").write_text(unit)
+        host.run("systemctl daemon-reload && systemctl start probe")
+        host.run("journalctl --sync")
+        told = json.loads(host.run("journalctl -q -o cat -u probe _TRANSPORT=stdout"))
+        roots = set(json.loads(host.run("python3 -I /usr/local/lib/probe.py")))
+        expect("what nobody could do here", set(TRIES) - roots - BY_NOBODY, set())
+        host.run("rm /etc/systemd/system/probe.service /usr/local/lib/probe.py")
+        host.run("systemctl daemon-reload")
+        expect("what the sandbox allows", set(told), MAY)
+        return f"{len(TRIES) - len(told)} of {len(TRIES)} tries fail; it can {', '.join(told)}"
 
     def feature(self) -> str:
         """Add the one line to sendmail.mc; a window that outlasts this day."""

@@ -36,3 +36,8 @@ def now_us() -> int:
 def address(number: int) -> str:
     """Return the ``number``-th of many client addresses."""
     return str(ipaddress.ip_address("198.18.0.0") + number)
+
+
+def harmless(text: str) -> bool:
+    """Tell whether a text is lines that a terminal shows, with nothing that it would obey."""
+    return all(line.isprintable() for line in text.split("\n"))

@@ -45,6 +45,14 @@ def mailer_of(mta: Sendmail) -> Mailer:
     return Mailer(Path(PROGRAM), mta.cf, mc, FEATURES / "poprelay.m4")
 
 
+def examined(site: Site, user: str = "") -> list[Diagnosis]:
+    return list(mapstate.examine(site, mapstate.content(site), user))
+
+
+def asked(site: Site, of: Mailer) -> list[Diagnosis]:
+    return list(mailer.examine(site, mapstate.content(site).sample, of))
+
+
 def wrongs(found: Iterable[Diagnosis]) -> list[Diagnosis]:
     return [diagnosis for diagnosis in found if diagnosis.word == "wrong"]
 
@@ -60,33 +68,33 @@ def mend(diagnosis: Diagnosis) -> None:
 
 
 def test_a_map_as_it_should_be_is_well(site: Site) -> None:
-    (found,) = mapstate.examine(site, "")
+    (found,) = examined(site)
     assert found.word == "well" and "0 addresses may relay" in found.what
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o664])
 def test_a_mode_that_sendmail_refuses(site: Site, mode: int) -> None:
     site.map_path.chmod(mode)
-    found = fault(mapstate.examine(site, ""))
+    found = fault(examined(site))
     assert f"mode {mode:04o}" in found.what
     mend(found)
-    assert not wrongs(mapstate.examine(site, ""))
+    assert not wrongs(examined(site))
 
 
 @pytest.mark.parametrize(("mode", "told"), [(0o775, "written by others"), (0o700, "open to all")])
 def test_a_directory_that_sendmail_refuses(site: Site, place: Path, mode: int, told: str) -> None:
     os.chown(place, NOBODY, NOBODY)
     place.chmod(mode)
-    found = fault(mapstate.examine(site, ""))
+    found = fault(examined(site))
     assert told in found.what
     mend(found)
-    assert not wrongs(mapstate.examine(site, ""))
+    assert not wrongs(examined(site))
 
 
 def test_a_map_of_another_user(site: Site, place: Path) -> None:
-    found = wrongs(mapstate.examine(site, "nobody"))
+    found = wrongs(examined(site, "nobody"))
     assert [str(path) in one.what for path, one in zip((place, site.map_path), found, strict=True)]
-    assert "no user nonesuch" in fault(mapstate.examine(site, "nonesuch")).what
+    assert "no user nonesuch" in fault(examined(site, "nonesuch")).what
 
 
 def damaged(path: Path) -> None:
@@ -106,34 +114,34 @@ def in_the_way(path: Path) -> None:
 @pytest.mark.parametrize("harm", [damaged, of_another_kind, in_the_way, Path.unlink])
 def test_a_map_that_cannot_be_believed(site: Site, harm: Callable[[Path], None]) -> None:
     harm(site.map_path)
-    assert any(str(site.map_path) in one.what for one in wrongs(mapstate.examine(site, "")))
+    assert any(str(site.map_path) in one.what for one in wrongs(examined(site)))
 
 
 def test_a_sendmail_with_the_feature_is_well(site: Site, mta: Sendmail) -> None:
-    assert not wrongs(mailer.examine(site, mailer_of(mta)))
+    assert not wrongs(asked(site, mailer_of(mta)))
     subprocess.run(["makemap", "hash", mta.popip], input="192.0.2.7 1999999999\n", text=True)
-    said = [one.what for one in mailer.examine(site, mailer_of(mta)) if one.part == "lookup"]
+    said = [one.what for one in asked(site, mailer_of(mta)) if one.part == "lookup"]
     assert said == ["sendmail finds 192.0.2.7"]
 
 
 def test_no_sendmail(site: Site, mta: Sendmail) -> None:
     for program in ("/nonexistent", "/bin/true"):
         other = replace(mailer_of(mta), program=Path(program))
-        assert "is not there, or another's" in fault(mailer.examine(site, other)).what
+        assert "is not there, or another's" in fault(asked(site, other)).what
 
 
 def test_a_sendmail_without_the_feature(site: Site, place: Path) -> None:
     with Sendmail(place / "mta", feature=False) as mta:
-        assert "has no line FEATURE" in fault(mailer.examine(site, mailer_of(mta))).what
+        assert "has no line FEATURE" in fault(asked(site, mailer_of(mta))).what
         mailer_of(mta).mc.write_text("dnl FEATURE(`poprelay')\n")
-        assert "has no line FEATURE" in fault(mailer.examine(site, mailer_of(mta))).what
+        assert "has no line FEATURE" in fault(asked(site, mailer_of(mta))).what
         mailer_of(mta).mc.write_text("FEATURE(`poprelay')dnl\n")
-        assert "was not made from" in fault(mailer.examine(site, mailer_of(mta))).what
+        assert "was not made from" in fault(asked(site, mailer_of(mta))).what
 
 
 def test_a_sendmail_that_asks_another_map(site: Site, place: Path) -> None:
     with Sendmail(place / "mta", popip=place / "mta" / "other") as mta:
-        told = [one.what for one in wrongs(mailer.examine(site, mailer_of(mta)))]
+        told = [one.what for one in wrongs(asked(site, mailer_of(mta)))]
     assert f"sendmail asks hash {place}/mta/other.db, and the daemon writes" in told[0]
     assert "sendmail does not find" in told[1]
 
@@ -142,20 +150,20 @@ def test_a_link_in_the_place_of_the_ancestors_map_is_the_same_map(site: Site, pl
     link = place / "mta" / "popip"
     with Sendmail(place / "mta", popip=link) as mta:
         link.with_suffix(".db").symlink_to(site.map_path)
-        assert not wrongs(mailer.examine(site, mailer_of(mta)))
+        assert not wrongs(asked(site, mailer_of(mta)))
 
 
 def test_a_map_that_sendmail_will_not_open(site: Site, mta: Sendmail) -> None:
     site.map_path.write_bytes(b"junk" * 4096)
-    assert "does not find" in fault(mailer.examine(site, mailer_of(mta))).what
+    assert "does not find" in fault(asked(site, mailer_of(mta))).what
 
 
 def test_a_configuration_that_is_not_what_runs(site: Site, mta: Sendmail) -> None:
     later_s = mta.cf.stat().st_mtime + 3600
     os.utime(mta.cf, (later_s, later_s))
-    assert "runs since before" in fault(mailer.examine(site, mailer_of(mta))).what
+    assert "runs since before" in fault(asked(site, mailer_of(mta))).what
     mta.stop()
-    assert "accept connections" in fault(mailer.examine(site, mailer_of(mta))).what
+    assert "accept connections" in fault(asked(site, mailer_of(mta))).what
 
 
 def test_a_table_that_was_not_made(site: Site, mta: Sendmail) -> None:
@@ -163,12 +171,12 @@ def test_a_table_that_was_not_made(site: Site, mta: Sendmail) -> None:
     table.write_text("192.0.2 RELAY\n")
     database = table.with_suffix(".db")
     database.unlink(missing_ok=True)
-    found = fault(mailer.examine(site, mailer_of(mta)))
+    found = fault(asked(site, mailer_of(mta)))
     assert "was never made" in found.what
     mend(found)
-    assert not wrongs(mailer.examine(site, mailer_of(mta)))
+    assert not wrongs(asked(site, mailer_of(mta)))
     os.utime(table, (database.stat().st_mtime + 9,) * 2)
-    assert "is older than" in fault(mailer.examine(site, mailer_of(mta))).what
+    assert "is older than" in fault(asked(site, mailer_of(mta))).what
 
 
 def test_a_rival_is_found_and_ended(site: Site, place: Path) -> None:

@@ -191,7 +191,9 @@ def test_a_reader_sees_what_comes_after_rotation_kill_and_vacuum(journald: Journ
         expected.append(b"192.0.2.%d" % number)
 
     def all_seen() -> bool:
-        seen.extend(follow(made))
+        for address in follow(made):  # what was read before its file was vacuumed is read twice
+            if address not in seen:
+                seen.append(address)
         return len(seen) >= len(expected)
 
     with Sender() as sender:

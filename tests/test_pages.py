@@ -122,3 +122,18 @@ def test_no_file_that_passes_can_crash_libdb(place: Path, kind: str, room: bool)
 def test_what_is_no_map_is_refused(place: Path, content: bytes) -> None:
     (place / "m.db").write_bytes(content)
     assert fault(place / "m.db")
+
+
+def test_a_small_file_cannot_unfold_to_a_large_one(place: Path) -> None:
+    """Entries of a btree page say where their items are: many could name the same bytes."""
+    whole = bytearray(make(place / "m.db", "btree", 10, False))
+    entries = 4096 + 26  # of page 1, the root and the only leaf; its items are alike in length
+    assert fault(place / "m.db") is None
+    for number in range(20):
+        whole[entries + 2 * number : entries + 2 * number + 2] = whole[entries + 38 : entries + 40]
+    whole[4096 + 22 : 4096 + 24] = whole[entries + 38 : entries + 40]  # where items begin
+    value = whole[entries + 38] | whole[entries + 39] << 8
+    room = 4096 - value - 3
+    whole[4096 + value : 4096 + value + 2] = room.to_bytes(2, "little")  # up to the page's end
+    (place / "m.db").write_bytes(whole)
+    assert fault(place / "m.db") == "page 1 has items that share their bytes"

@@ -251,10 +251,11 @@ def test_daemon_waits_for_no_mail_and_no_journal() -> None:
     assert not unit.keys() & {"Before", "Requires", "BindsTo", "PartOf", "Requisite"}
 
 
-def test_user_is_made_and_cannot_log_in(root: Path) -> None:
+def test_user_is_made_and_can_neither_log_in_nor_have_mail_obey_him(root: Path) -> None:
+    """sendmail reads ~/.forward and procmail ~/.procmailrc, and neither is in a sandbox."""
     users = passwd(root)
     assert list(users) == ["poprelayd"]
-    assert users["poprelayd"][5:] == [str(STATE), "/usr/sbin/nologin"]
+    assert users["poprelayd"][5:] == ["/nonexistent", "/usr/sbin/nologin"]
     groups = (root / "etc/group").read_text().splitlines()
     assert [line.split(":")[0] for line in groups] == ["poprelayd"]
 

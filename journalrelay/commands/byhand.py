@@ -46,7 +46,7 @@ def grant(site: Site, texts: Sequence[str], span_us: int | None) -> int:
         if journal:
             ledger.log_grant(journal, network, expiry_s, site.map_path)
         changes.grant(map_key(network), expiry_s)
-    popmap = site.popmap()
+    popmap = site.popmap_for_good()
     popmap.create()
     popmap.commit(changes, now_us // 1_000_000)
     for network in networks:
@@ -83,7 +83,7 @@ def revoke(site: Site, texts: Sequence[str], *, everything: bool) -> int:
 def expire(site: Site, *, dry_run: bool) -> int:
     """Remove what has expired; say how much that was."""
     now_s = clock.now_us() // 1_000_000
-    popmap = site.popmap()
+    popmap = site.popmap_for_good()
     if dry_run:
         count = sum(expiry <= now_s for expiry in popmap.read().values())
         print(f"{count} expired, would be removed")
@@ -98,7 +98,7 @@ def expire(site: Site, *, dry_run: bool) -> int:
 
 def _withdraw(site: Site, changes: Changes) -> int:
     try:
-        return len(site.popmap().commit(changes, clock.now_us() // 1_000_000).closed)
+        return len(site.popmap_for_good().commit(changes, clock.now_us() // 1_000_000).closed)
     except NoInputError:  # no map: nothing is granted
         return 0
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from journalrelay import clock
-from journalrelay.errors import UsageError
+from journalrelay.errors import UsageError, printable
 from journalrelay.event import NOWHERE, Login, Record
 from journalrelay.grant import parse_key, spell
 from journalrelay.locks import no_daemon
@@ -62,7 +62,7 @@ def replay(site: Site, request: Request) -> int:
 
 def _say(notes: list[str]) -> None:
     for note in notes:
-        print(f"journalrelay: {note}", file=sys.stderr)
+        print(f"journalrelay: {printable(note)}", file=sys.stderr)
 
 
 def _begin(relay: Relay, source: Source, request: Request, notes: list[str]) -> None:

@@ -31,7 +31,7 @@ def list_grants(site: Site, *, as_json: bool, bare: bool = False) -> int:
 
 def _live(site: Site, now_s: int) -> list[dict[str, Any]]:
     try:
-        content = site.popmap().read()
+        content = site.popmap_for_good().read()
     except NoInputError:
         return []
     rows = []
@@ -47,7 +47,7 @@ def check(site: Site, text: str) -> int:
     address = typed_address(text)
     now_s = clock.now_us() // 1_000_000
     try:
-        found = site.popmap().look_up(client_keys(address))
+        found = site.popmap_for_good().look_up(client_keys(address))
     except NoInputError as error:
         print(f"{address}: may not relay: {error}")
         return NO
@@ -98,7 +98,8 @@ def _print_status(site: Site, facts: dict[str, Any]) -> None:
     print(f"map        {site.map_path}: {facts['granted_now']} addresses may relay")
     if facts.get("read_to_us"):
         ago = _span(max(0, clock.now_us() - int(facts["read_to_us"])) // 1_000_000)
-        print(f"place      last entry {ago} ago, lag {facts['lag_s']:.1f} s ({facts['source']})")
+        source = printable(str(facts["source"]))
+        print(f"place      last entry {ago} ago, lag {facts['lag_s']:.1f} s ({source})")
     if facts.get("why"):
         print(f"source     {printable(str(facts['why']))}")
     print(f"servers    {printable(report.named(facts['daemons']))}")

@@ -13,9 +13,9 @@ from journalrelay.site import Site
 
 def examine(site: Site) -> Iterator[Diagnosis]:
     """Yield what is found of each part, in the order of the road."""
-    service = units.service()
+    service, content = units.service(), mapstate.content(site)
     yield from journal.examine(site)
     yield from units.examine(service)
-    yield from mapstate.examine(site, service.get("User", ""))
-    yield from mailer.examine(site)
+    yield from mapstate.examine(site, content, service.get("User", ""))
+    yield from mailer.examine(site, content.sample)
     yield from rivals.examine(site)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from journalrelay import popmap
 from journalrelay.doctor.diagnosis import Diagnosis, well, wrong
 from journalrelay.doctor.host import Process, ask, process
-from journalrelay.errors import RelayError
 from journalrelay.site import Site
 
 _PART = "sendmail"
@@ -45,8 +44,11 @@ class Keyed(NamedTuple):
         return self.file.with_name(self.file.name + ".db")
 
 
-def examine(site: Site, mailer: Mailer = Mailer()) -> Iterator[Diagnosis]:
-    """Yield what of sendmail is not as the feature needs it."""
+def examine(
+    site: Site, sample: tuple[str, int] | None, mailer: Mailer = Mailer()
+) -> Iterator[Diagnosis]:
+    """Yield what of sendmail is not as the feature needs it. ``sample`` is a key of the map, and
+    its expiry."""
     said = ask(str(mailer.program), f"-C{mailer.cf}", "-d0.1", "-bt")
     version = re.search(r"^Version (8\.\S+)", said or "", re.MULTILINE)
     if version is None:
@@ -63,7 +65,7 @@ def examine(site: Site, mailer: Mailer = Mailer()) -> Iterator[Diagnosis]:
     if mailer.mc.exists() and mailer.mc.stat().st_mtime > mailer.cf.stat().st_mtime:
         yield wrong("feature", f"{mailer.cf} is older than {mailer.mc}", _REMAKE)
     yield from _same_map(site, keyed["popip"])
-    yield from _answers(site, mailer)
+    yield from _answers(sample, mailer)
     for name in ("localip", "relay"):
         if name in keyed:
             yield from _table(name, keyed[name])
@@ -120,12 +122,9 @@ def _same_map(site: Site, popip: Keyed) -> Iterator[Diagnosis]:
     )
 
 
-def _answers(site: Site, mailer: Mailer) -> Iterator[Diagnosis]:
+def _answers(sample: tuple[str, int] | None, mailer: Mailer) -> Iterator[Diagnosis]:
     """Have sendmail itself look up a key of the map, or one that cannot be in it."""
-    key, expiry = _NOBODY, ""
-    with suppress(RelayError, StopIteration):
-        first = next(iter(site.popmap().items()))
-        key, expiry = first[0].decode(), str(first[1])
+    key, expiry = sample or (_NOBODY, "")
     question = f"/map popip {key}\n"
     said = ask(str(mailer.program), f"-C{mailer.cf}", "-bt", told=question) or "no answer"
     wanted = f"returns {expiry} " if expiry else "no match (0)"

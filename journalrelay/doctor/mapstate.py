@@ -5,9 +5,11 @@ import pwd
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from journalrelay import clock
 from journalrelay.doctor.diagnosis import Diagnosis, well, wrong
+from journalrelay.doctor.host import apart
 from journalrelay.errors import NoInputError, RelayError
 from journalrelay.site import Site
 
@@ -16,26 +18,48 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _ALL_ENTER = stat.S_IROTH | stat.S_IXOTH
 
 
-def examine(site: Site, user: str) -> Iterator[Diagnosis]:
-    """Yield whether the map can be believed, and whether sendmail would open it. ``user`` is the
+class Content(NamedTuple):
+    """What is in the map: how many addresses may relay, and one key with its expiry."""
+
+    fault: str = ""
+    missing: bool = False
+    granted: int = 0
+    sample: tuple[str, int] | None = None
+
+
+def content(site: Site) -> Content:
+    """Return what is in the map. It is read by a process that is its owner's for good, since
+    Berkeley DB trusts what it reads, and root is still needed here."""
+    return Content(*apart(lambda: _content(site)))
+
+
+def _content(site: Site) -> Content:
+    now_s = clock.now_us() // 1_000_000
+    popmap = site.popmap_for_good()
+    try:
+        fault = popmap.fault(now_s + site.config.rules.furthest_us // 1_000_000)
+        if fault:
+            return Content(f"{site.map_path}: {fault}")
+        found = popmap.read()
+    except NoInputError as error:
+        return Content(str(error), missing=True)
+    except RelayError as error:
+        return Content(str(error))
+    sample = next(((key.decode(), end_s) for key, end_s in found.items()), None)
+    return Content(granted=sum(end_s > now_s for end_s in found.values()), sample=sample)
+
+
+def examine(site: Site, found: Content, user: str) -> Iterator[Diagnosis]:
+    """Yield whether sendmail would open the map, and whether it can be believed. ``user`` is the
     daemon's, empty when that is not known."""
     path = site.map_path
     faults = [*_directories(path), *_file(path), *_owner(path, user)]
     yield from faults
-    try:
-        fault = site.popmap().fault((clock.now_us() + site.config.rules.furthest_us) // 1_000_000)
-        granted = 0 if fault else site.popmap().count(clock.now_us() // 1_000_000)
-    except NoInputError:
-        yield wrong(_PART, f"{path}: there is no map", "systemctl restart poprelayd")
-        return
-    except RelayError as error:
-        yield wrong(_PART, str(error), "systemctl restart poprelayd")
-        return
-    if fault:
-        yield wrong(_PART, f"{path}: {fault}", "systemctl restart poprelayd")
+    if found.fault and (found.missing or not faults):
+        yield wrong(_PART, found.fault, "systemctl restart poprelayd")
     elif not faults:
-        kind = site.config.map_type
-        yield well(_PART, f"{path}: {kind}, safe for sendmail, {granted} addresses may relay")
+        what = f"{site.config.map_type}, safe for sendmail, {found.granted} addresses may relay"
+        yield well(_PART, f"{path}: {what}")
 
 
 def _directories(path: Path) -> Iterator[Diagnosis]:

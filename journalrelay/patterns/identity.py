@@ -81,6 +81,17 @@ def fitting(record: Record, fields: Fields) -> Mapping[str, bytes] | None:
     return told
 
 
+def units(identities: Iterable[Identity]) -> tuple[Fields, ...]:
+    """Return the units of senders, each made ready for :func:`is_of`."""
+    named: dict[Values, None] = dict.fromkeys(one["_SYSTEMD_UNIT"] for one in identities)
+    return tuple(fields_of({"_SYSTEMD_UNIT": values}) for values in named)
+
+
+def is_of(record: Record, units: Iterable[Fields]) -> bool:
+    """Tell whether a record was logged in one of the units."""
+    return any(fitting(record, unit) is not None for unit in units)
+
+
 def example(identity: Identity) -> dict[str, str]:
     """Return trusted fields that fit."""
     return {

@@ -149,7 +149,7 @@ class JournalSource:
         reader = open_reader(self._where)
         try:
             add_matches(reader, self._matches)
-            record = JournalRecord(reader)
+            record = JournalRecord(reader, self._where.machine)
             for _ in range(self._go_back(reader, span_us)):
                 if not reader._next():
                     break
@@ -196,7 +196,7 @@ class JournalSource:
         try:
             add_matches(reader, [self._hand_matches])
             reader.seek_realtime(max(0, since_us))
-            record = JournalRecord(reader)
+            record = JournalRecord(reader, self._where.machine)
             while reader._next():
                 record.load()
                 yield record
@@ -229,7 +229,7 @@ class JournalSource:
 
     def _open(self) -> None:
         self._reader = open_reader(self._where)
-        self._record = JournalRecord(self._reader)
+        self._record = JournalRecord(self._reader, self._where.machine)
         add_matches(self._reader, self._matches)
 
     def _fail(self, error: Exception) -> None:

@@ -52,14 +52,26 @@ class Where:
             return f"{kind}-{hashlib.sha256(paths).hexdigest()[:16]}"
         return f"journal-{self.namespace}" if self.namespace else "journal"
 
+    @property
+    def machine(self) -> bytes | None:
+        """Return whose entries count: this machine's, anybody's in files that are named.
+
+        LOCAL_ONLY lets others in: what lies in /var/log/journal itself, in any directory of
+        /run/log/journal, and what was received into our own one (systemd, src/libsystemd/
+        sd-journal/sd-journal.c, add_directory).
+        """
+        return None if self.files or self.directory else _this_machine().encode()
+
 
 class JournalRecord:
-    """The entry on which a reader stands."""
+    """The entry on which a reader stands. Of one that is not of ``machine`` nothing is told of the
+    unit, and so it proves nothing."""
 
-    __slots__ = ("_reader", "message")
+    __slots__ = ("_machine", "_reader", "message")
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, machine: bytes | None = None) -> None:
         self._reader = reader
+        self._machine = machine
         self.message = b""
 
     def load(self) -> None:
@@ -72,9 +84,14 @@ class JournalRecord:
     def field(self, name: str) -> bytes | None:
         """Return a field's bytes; None when it is missing or its data object is damaged."""
         try:
+            if name == "_SYSTEMD_UNIT" and self._machine and not self._is_ours():
+                return None
             return self._reader._get(name)
         except (KeyError, OSError):
             return None
+
+    def _is_ours(self) -> bool:
+        return self._reader._get("_MACHINE_ID") == self._machine
 
     def logged_at_us(self) -> int:
         """Return ``__REALTIME_TIMESTAMP``, 0 (long expired) when it cannot be read."""
@@ -145,13 +162,17 @@ def _unopened(where: Where, error: Exception) -> RelayError:
     return UnavailableError(f"{names}: {error} (see: systemctl status systemd-journald)")
 
 
+def _this_machine() -> str:
+    try:
+        return _MACHINE.read_text("ascii").strip()
+    except OSError:
+        return "unknown"
+
+
 def _check_own(where: Where, reader: Reader) -> None:
     """Raise when this machine's journal is not there, or there and not for us to read: libsystemd
     leaves out silently what it may not open."""
-    try:
-        machine = _MACHINE.read_text("ascii").strip()
-    except OSError:
-        machine = "*"
+    machine = _this_machine()
     suffix = f".{where.namespace}" if where.namespace else ""
     found = [d / f"{machine}{suffix}" / "system.journal" for d in _DIRECTORIES]
     try:

@@ -238,6 +238,7 @@ class Spot:
         return log.key != self.key and self.heads(log) and not log.read(self.end - 1, 1)
 
 
+_FURTHEST = (1 << 63) - 1  # what a file's offset can be
 _SPOT = re.compile(
     "([0-9a-f]{1,16})" + r"\.([0-9a-f]{1,16})" * 3 + r"\.([0-9a-f]{16})" * 2, re.ASCII
 )
@@ -249,6 +250,6 @@ def spot_of(text: str) -> Spot:
     if not found:
         raise ValueError(f"{text!r} is no place in a file")
     dev, ino, start, end = (int(number, 16) for number in found.groups()[:4])
-    if start > end:
+    if not start <= end <= _FURTHEST:
         raise ValueError(f"{text!r} is no place in a file")
     return Spot(dev, ino, start, end, found[5], found[6])
