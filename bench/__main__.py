@@ -1,0 +1,40 @@
+"""Measure everything, or the groups that are named, and print one table.
+
+    python3 -m lab.room -- python3 -m bench [--full] [--write] [GROUP...]
+
+``--full`` takes all the time it wants; ``--write`` writes the table into docs/performance.md.
+"""
+
+import argparse
+import importlib
+import sys
+import time
+
+from bench import table
+from bench.measures import BenchError
+
+GROUPS = ("reading", "catchup", "expire", "start", "commandline")
+
+
+def main() -> int:
+    """Do what the command line says; return the exit status."""
+    parser = argparse.ArgumentParser(prog="bench", description="measure journalrelay")
+    parser.add_argument("--full", action="store_true", help="all of it, however long it takes")
+    parser.add_argument("--write", action="store_true", help="write docs/performance.md's table")
+    parser.add_argument("groups", nargs="*", choices=[*GROUPS, []], help="which; default: all")
+    options = parser.parse_args()
+    rows: list[table.Row] = []
+    for name in options.groups or GROUPS:
+        began_s = time.monotonic()
+        try:
+            rows += importlib.import_module(f"bench.{name}").measure(options.full)
+        except BenchError as error:
+            print(f"bench: {name}: {error}", file=sys.stderr)
+            return 1
+        print(f"{name}: {time.monotonic() - began_s:.0f} s", file=sys.stderr, flush=True)
+    print(table.text(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""Taking out what has expired: cost, the lock, and what makemap needs to write the map anew."""
+
+import subprocess
+import time
+from pathlib import Path
+
+from bench import locks, maps, place
+from bench.commandline import program
+from bench.measures import Figures
+from bench.table import Row, figure_row, number, ratio_row
+
+_EXPIRED = 1_000
+_SMALL, _LARGE = 10_000, 1_000_000
+
+
+def measure(full: bool) -> list[Row]:
+    """Return the rows of this group."""
+    with place.scratch() as here:
+        small, held_small = _expire_s(here, _SMALL)
+        large, held_large = _expire_s(here, _LARGE)
+        makemap_s = _makemap_s(here, _LARGE)
+    ratio = large.over(small)
+    cheaper = Figures(tuple(makemap_s / s for s in large.values))
+    took = f"{number(large.median * 1000)} ms; of 10,000 {number(small.median * 1000)} ms"
+    longest = Figures((max(held_small.values + held_large.values),))
+    return [
+        ratio_row("expire 1,000 of 1 M: 1,000 of 10,000 × 3 at most", took, ratio, most=3),
+        ratio_row(
+            "the same against makemap writing the map anew: 50 times cheaper",
+            f"makemap {number(makemap_s)} s",
+            cheaper,
+            least=50,
+        ),
+        figure_row("expire holds the lock: longest ≤ 20 ms", longest, "ms", most=20),
+    ]
+
+
+def _expire_s(here: Path, count: int) -> tuple[Figures, Figures]:
+    """Return how long taking out the expired ones takes, in s, and how long the command that does
+    it holds the lock each time, in ms."""
+    path = here / f"{count}.db"
+    popmap = maps.live(path, count - _EXPIRED)
+    popmap.expire(int(time.time()))  # what it makes for itself at the first time is there then
+    took = []
+    for _ in range(5):
+        maps.add_expired(popmap, count, _EXPIRED)
+        began_s = time.perf_counter()
+        gone = popmap.expire(int(time.time()))
+        took.append(time.perf_counter() - began_s)
+        assert len(gone) == _EXPIRED
+    maps.add_expired(popmap, count, _EXPIRED)
+    held = locks.held_ms(program("-c", "/dev/null", "expire", "--map", str(path)), here)
+    return Figures(tuple(took)), held
+
+
+def _makemap_s(here: Path, count: int) -> float:
+    text = b"".join(b"%b\t1800000000\n" % key for key in maps.keys(0, count))
+    began_s = time.perf_counter()
+    subprocess.run(["makemap", "hash", str(here / "made")], input=text, check=True)
+    return time.perf_counter() - began_s
