@@ -10,10 +10,26 @@ import importlib
 import sys
 import time
 
-from bench import table
+from bench import document, table
 from bench.measures import BenchError
+from lab.poprelayd import NotReady
+from lab.room import RoomError
+from lab.sendmail import SendmailError
 
-GROUPS = ("reading", "catchup", "expire", "start", "commandline")
+GROUPS = (
+    "reading",
+    "catchup",
+    "peers",
+    "live",
+    "idle",
+    "load",
+    "expire",
+    "lookups",
+    "memory",
+    "start",
+    "commandline",
+    "growth",
+)
 
 
 def main() -> int:
@@ -24,15 +40,17 @@ def main() -> int:
     parser.add_argument("groups", nargs="*", choices=[*GROUPS, []], help="which; default: all")
     options = parser.parse_args()
     rows: list[table.Row] = []
-    for name in options.groups or GROUPS:
-        began_s = time.monotonic()
-        try:
+    try:
+        for name in options.groups or GROUPS:
+            began_s = time.monotonic()
             rows += importlib.import_module(f"bench.{name}").measure(options.full)
-        except BenchError as error:
-            print(f"bench: {name}: {error}", file=sys.stderr)
-            return 1
-        print(f"{name}: {time.monotonic() - began_s:.0f} s", file=sys.stderr, flush=True)
+            print(f"{name}: {time.monotonic() - began_s:.0f} s", file=sys.stderr, flush=True)
+    except (BenchError, RoomError, SendmailError, NotReady, TimeoutError) as error:
+        print(f"bench: {name}: {error}", file=sys.stderr)
+        return 1
     print(table.text(rows))
+    if options.write:
+        document.write(rows, options.full)
     return 0
 
 

@@ -47,15 +47,14 @@ def journal(kind: str, entries: int, addresses: int) -> Path:
 
 
 def _write(path: Path, text: Iterator[bytes]) -> None:
-    remote = subprocess.Popen(
-        [JOURNAL_REMOTE, "-o", str(path), "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert remote.stdin and remote.stderr
-    for piece in text:
-        remote.stdin.write(piece)
-    remote.stdin.close()
-    said = remote.stderr.read().decode()
-    if remote.wait():
+    command = [JOURNAL_REMOTE, "-o", str(path), "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as remote:
+        assert remote.stdin and remote.stderr
+        for piece in text:
+            remote.stdin.write(piece)
+        remote.stdin.close()
+        said = remote.stderr.read().decode()
+    if remote.returncode:
         raise BenchError(f"{path}: systemd-journal-remote: {said.strip()}")
 
 

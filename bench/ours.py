@@ -1,8 +1,9 @@
 """journalrelay's own parts at work in a process of their own; prints what a limit program prints.
 
-    python3 -m bench.ours read DIRECTORY MOST     reading and recognising, nothing else
-    python3 -m bench.ours relay DIRECTORY PLACE   the daemon's catch-up: map, synced, then the place
-    python3 -m bench.ours matches PLACE           what the journal is asked for, "+" between
+    python3 -m bench.ours next DIRECTORY MOST PLACE   reading each entry's text, nothing else
+    python3 -m bench.ours read DIRECTORY MOST PLACE   reading, and recognising the logins
+    python3 -m bench.ours relay DIRECTORY PLACE       the daemon's catch-up: map, sync, then cursor
+    python3 -m bench.ours matches PLACE               what the journal is asked for, "+" between
 
 Time is counted from after the imports.
 """
@@ -12,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from journalrelay import clock, ledger
@@ -41,16 +41,24 @@ def site(directory: Path, place: Path) -> Site:
     return Site(config, place)
 
 
-def read(directory: Path, place: Path, most: int) -> tuple[int, int]:
-    """Read up to ``most`` entries and recognise the logins; return how many there were of each."""
+def read(
+    directory: Path, place: Path, most: int, *, recognising: bool = True
+) -> Callable[[], tuple[int, int]]:
+    """Return what reads up to ``most`` entries and, if asked for, recognises the logins; it tells
+    how many there were of each."""
     parts = site(directory, place).parts()
     recognise = Logins(parts.daemons).read
     parts.source.seek_time(0)
-    entries = logins = 0
-    for record in islice(parts.source.read(most), most):
-        entries += 1
-        logins += recognise(record) is not None
-    return entries, logins
+
+    def act() -> tuple[int, int]:
+        entries = logins = 0
+        for record in parts.source.read(most):
+            entries += 1
+            if recognising:
+                logins += recognise(record) is not None
+        return entries, logins
+
+    return act
 
 
 def relay(directory: Path, place: Path) -> tuple[int, int]:
@@ -96,8 +104,8 @@ def timed(act: Callable[[], tuple[int, int]]) -> None:
 def main(words: list[str]) -> None:
     """Do what the words say."""
     verb, first = words[0], Path(words[1])
-    if verb == "read":
-        timed(lambda: read(first, Path(words[3]), int(words[2])))
+    if verb in ("next", "read"):
+        timed(read(first, Path(words[3]), int(words[2]), recognising=verb == "read"))
     elif verb == "relay":
         timed(lambda: relay(first, Path(words[2])))
     else:

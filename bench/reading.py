@@ -21,9 +21,9 @@ def measure(full: bool) -> list[Row]:
     return rows
 
 
-def command(directory: Path, here: Path, most: int) -> Sequence[str]:
+def command(directory: Path, here: Path, most: int, verb: str = "read") -> Sequence[str]:
     """Return the command that reads with our parts."""
-    return [sys.executable, "-m", "bench.ours", "read", str(directory), str(most), str(here)]
+    return [sys.executable, "-m", "bench.ours", verb, str(directory), str(most), str(here)]
 
 
 def _counted(kind: str, directory: Path, here: Path) -> Row:
