@@ -7,7 +7,7 @@ from pathlib import Path
 from bench import locks, maps, place
 from bench.commandline import program
 from bench.measures import Figures
-from bench.table import Row, figure_row, number, ratio_row
+from bench.table import Row, number, ratio_row
 
 _EXPIRED = 1_000
 _SMALL, _LARGE = 10_000, 1_000_000
@@ -22,7 +22,7 @@ def measure(full: bool) -> list[Row]:
     ratio = large.over(small)
     cheaper = Figures(tuple(makemap_s / s for s in large.values))
     took = f"{number(large.median * 1000)} ms; of 10,000 {number(small.median * 1000)} ms"
-    longest = Figures((max(held_small.values + held_large.values),))
+    longest = max(held_small + held_large)
     return [
         ratio_row("expire 1,000 of 1 M: 1,000 of 10,000 × 3 at most", took, ratio, most=3),
         ratio_row(
@@ -31,25 +31,29 @@ def measure(full: bool) -> list[Row]:
             cheaper,
             least=50,
         ),
-        figure_row("expire holds the lock: longest ≤ 20 ms", longest, "ms", most=20),
+        Row(
+            "expire holds the lock: longest ≤ 20 ms",
+            f"{number(longest.ms)} ms, {number(longest.sync_ms)} ms of it the disk's",
+            met=longest.ms <= 20,
+        ),
     ]
 
 
-def _expire_s(here: Path, count: int) -> tuple[Figures, Figures]:
-    """Return how long taking out the expired ones takes, in s, and how long the command that does
-    it holds the lock each time, in ms."""
+def _expire_s(here: Path, count: int) -> tuple[Figures, list[locks.Held]]:
+    """Return how long taking out the expired ones takes, in s, and the locks that the command
+    which does it takes."""
     path = here / f"{count}.db"
     popmap = maps.live(path, count - _EXPIRED)
-    popmap.expire(int(time.time()))  # what it makes for itself at the first time is there then
+    maps.expire(path)  # what it makes for itself at the first time is there then
     took = []
     for _ in range(5):
         maps.add_expired(popmap, count, _EXPIRED)
         began_s = time.perf_counter()
-        gone = popmap.expire(int(time.time()))
+        gone = maps.expire(path)
         took.append(time.perf_counter() - began_s)
         assert len(gone) == _EXPIRED
     maps.add_expired(popmap, count, _EXPIRED)
-    held = locks.held_ms(program("-c", "/dev/null", "expire", "--map", str(path)), here)
+    held = locks.held(program("-c", "/dev/null", "expire", "--map", str(path)), here)
     return Figures(tuple(took)), held
 
 

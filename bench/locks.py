@@ -5,28 +5,47 @@ import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from bench.measures import TOP, BenchError, Figures
+from bench.measures import TOP, BenchError
 
-_CALL = re.compile(r"^(?:\d+ +)?(\d+\.\d+) (flock|close)\((\d+)(?:, (\S+))?\) += (\S+)", re.M)
+# 811 1732540000.123456 flock(3, LOCK_EX|LOCK_NB) = 0 <0.000006>
+_CALL = re.compile(
+    r"^(?:\d+ +)?(\d+\.\d+) (\w+)\((\d+)(?:, (\S+))?\) += (-?\d+).*<(\d+\.\d+)>$", re.M
+)
+_CALLS = "flock,close,fdatasync,fsync"
 
 
-def held_ms(command: Sequence[str], here: Path) -> Figures:
-    """Return how long each exclusive lock was held, from its being granted to the close, in ms.
+class Held(NamedTuple):
+    """How long an exclusive lock was held, and how much of that the disk took, in ms."""
+
+    ms: float
+    sync_ms: float
+
+
+def held(command: Sequence[str], here: Path) -> list[Held]:
+    """Return every exclusive lock, from its being granted to the close.
 
     Only these calls stop for strace (--seccomp-bpf), so that it hardly slows the command.
     """
     log = here / "strace"
-    strace = ["strace", "-f", "--seccomp-bpf", "-ttt", "-T", "-e", "trace=flock,close"]
+    strace = ["strace", "-f", "--seccomp-bpf", "-ttt", "-T", "-e", f"trace={_CALLS}"]
     done = subprocess.run(
         [*strace, "-o", str(log), *command], capture_output=True, text=True, cwd=TOP, check=False
     )
     if done.returncode not in (os.EX_OK, 1):
         raise BenchError(f"strace: {done.stderr.strip()}")
-    held, since = [], dict[str, float]()
-    for at, call, fd, operation, result in _CALL.findall(log.read_text()):
+    return _locks(log.read_text())
+
+
+def _locks(log: str) -> list[Held]:
+    found, since = [], dict[str, float]()
+    sync_ms = 0.0
+    for at, call, fd, operation, result, took in _CALL.findall(log):
         if call == "flock" and operation.startswith("LOCK_EX") and result == "0":
-            since[fd] = float(at)
+            since[fd], sync_ms = float(at), 0.0
+        elif call in ("fdatasync", "fsync"):
+            sync_ms += float(took) * 1000
         elif call == "close" and fd in since:
-            held.append((float(at) - since.pop(fd)) * 1000)
-    return Figures(tuple(held))
+            found.append(Held((float(at) - since.pop(fd)) * 1000, sync_ms))
+    return found

@@ -95,10 +95,10 @@ def _expiring(count: int) -> dict[str, float]:
     with place.scratch() as here:
         path = here / "popip.db"
         popmap = maps.live(path, count)
-        popmap.expire(int(time.time()))
+        maps.expire(path)
         maps.add_expired(popmap, count, 1000)
         with lookups(path) as process:
-            expiring = Thread(target=lambda: popmap.expire(int(time.time())))
+            expiring = Thread(target=maps.expire, args=(path,))
             expiring.start()
             expiring.join()
     return process.seen

@@ -25,6 +25,11 @@ def live(path: Path, count: int) -> PopMap:
     return popmap
 
 
+def expire(path: Path) -> dict[bytes, int]:
+    """Take out what has expired, as the command does."""
+    return PopMap(path, "hash").expire(int(time.time()))
+
+
 def add_expired(popmap: PopMap, start: int, count: int) -> None:
     """Add so many addresses whose grants ended a minute ago."""
     now_s = int(time.time())

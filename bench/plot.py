@@ -8,7 +8,7 @@ from html import escape
 from bench.table import number
 
 _WIDTH, _HEIGHT = 430, 330
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 20, 42, 48  # around the axes, in a panel
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 28, 54, 48  # around the axes, in a panel
 _COLOURS = ("#1b6ca8", "#c8553d", "#4d7c0f", "#7b4fa3")
 _STYLE = (
     "text{font:12px sans-serif;fill:#333}.title{font-size:14px;font-weight:bold}"
@@ -100,11 +100,11 @@ class _Drawn:
             yield f"<title>{escape(told)}</title></circle>"
 
     def _legend(self) -> Iterator[str]:
-        for at, series in enumerate(self._panel.series):
-            y = _TOP + 14 + 17 * at
-            colour = _COLOURS[at]
-            yield f'<path stroke="{colour}" stroke-width="3" d="M{_LEFT + 10} {y - 4}h16"/>'
-            yield f'<text x="{_LEFT + 32}" y="{y}">{escape(series.name)}</text>'
+        x = _LEFT
+        for series, colour in zip(self._panel.series, _COLOURS, strict=False):
+            yield f'<path stroke="{colour}" stroke-width="3" d="M{x} 37h14"/>'
+            yield f'<text x="{x + 19}" y="41">{escape(series.name)}</text>'
+            x += 34 + 7 * len(series.name)
 
     def _x(self, value: float) -> float:
         return _LEFT + _part(value, self._across) * (_WIDTH - _LEFT - _RIGHT)
