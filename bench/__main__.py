@@ -23,6 +23,7 @@ GROUPS = (
     "live",
     "idle",
     "load",
+    "commits",
     "expire",
     "lookups",
     "memory",

@@ -3,7 +3,8 @@
 import os
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +18,12 @@ _CALLS = "flock,close,fdatasync,fsync"
 
 
 class Held(NamedTuple):
-    """How long an exclusive lock was held, and how much of that the disk took, in ms."""
+    """How long an exclusive lock was held, how much of that the disk took, in ms, and how often
+    it was asked to sync."""
 
     ms: float
     sync_ms: float
+    syncs: int
 
 
 def held(command: Sequence[str], here: Path) -> list[Held]:
@@ -38,14 +41,31 @@ def held(command: Sequence[str], here: Path) -> list[Held]:
     return _locks(log.read_text())
 
 
+@contextmanager
+def watched(pid: int, here: Path) -> Iterator[list[Held]]:
+    """Yield a list that has, after the block, the locks that a running process took in it."""
+    log, found = here / "strace", list[Held]()
+    command = ["strace", "-f", "-ttt", "-T", "-e", f"trace={_CALLS}", "-o", str(log), "-p"]
+    with subprocess.Popen([*command, str(pid)], stderr=subprocess.PIPE) as strace:
+        assert strace.stderr
+        strace.stderr.readline()  # it says that it has attached itself
+        try:
+            yield found
+        finally:
+            strace.terminate()
+    found += _locks(log.read_text())
+
+
 def _locks(log: str) -> list[Held]:
     found, since = [], dict[str, float]()
-    sync_ms = 0.0
+    syncs: list[float] = []
     for at, call, fd, operation, result, took in _CALL.findall(log):
         if call == "flock" and operation.startswith("LOCK_EX") and result == "0":
-            since[fd], sync_ms = float(at), 0.0
+            since[fd] = float(at)
+            syncs.clear()
         elif call in ("fdatasync", "fsync"):
-            sync_ms += float(took) * 1000
+            syncs.append(float(took) * 1000)
         elif call == "close" and fd in since:
-            found.append(Held((float(at) - since.pop(fd)) * 1000, sync_ms))
+            held_ms = (float(at) - since.pop(fd)) * 1000
+            found.append(Held(held_ms, sum(syncs), len(syncs)))
     return found
