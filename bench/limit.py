@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.journals import KEPT
-from bench.measures import BenchError, told
+from bench.measures import BenchError, output, told
 
 _SOURCE = Path(__file__).with_name("limit.c")
 _FLAGS = ("-O2", "-std=gnu11", "-Wall", "-Wextra")
@@ -35,13 +35,8 @@ def program(source: Path = _SOURCE) -> str:
 @cache
 def matches(place: Path) -> tuple[str, ...]:
     """Return what journalrelay asks the journal for, in journalctl's words."""
-    asked = subprocess.run(
-        [sys.executable, "-m", "bench.ours", "matches", str(place)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return tuple(json.loads(asked.stdout))
+    asked = output([sys.executable, "-m", "bench.ours", "matches", str(place)])
+    return tuple(json.loads(asked))
 
 
 def read_command(directory: Path, place: Path, most: int, fields: str = "-") -> Sequence[str]:

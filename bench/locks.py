@@ -68,4 +68,6 @@ def _locks(log: str) -> list[Held]:
         elif call == "close" and fd in since:
             held_ms = (float(at) - since.pop(fd)) * 1000
             found.append(Held(held_ms, sum(syncs), len(syncs)))
+    if not found:
+        raise BenchError(f"strace saw no lock: {log[:200]!r}")
     return found

@@ -5,10 +5,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from bench import journals, limit, lookups, maps, table
+from bench import document, journals, limit, lookups, maps, plot, table
 from bench.measures import TOP, BenchError, Figures, told
 from bench.ours import WINDOW_S
 from bench.reading import command
@@ -99,6 +100,32 @@ def test_the_table_says_what_is_met() -> None:
     assert row.cells() == ("a ratio", "1 s", "2", "1 to 3", "no")
     assert table.ratio_row("a ratio", "1 s", ratio, least=2).met is True
     assert "| a ratio | 1 s | 2 | 1 to 3 | no |" in table.markdown([row])
+
+
+def test_the_page_keeps_what_was_written_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document, "PAGE", tmp_path / "page.md")
+    document.PAGE.write_text("before\nafter\n")
+    with pytest.raises(BenchError, match="no place for the table"):
+        document.write([], full=False)
+    kept = (
+        "before\n<!-- written by make bench -->\n{}<!-- end of what make bench writes -->\nafter\n"
+    )
+    document.PAGE.write_text(kept.format("old\n"))
+    document.write([table.Row("a goal", "1 s", met=True)], full=False)
+    text = document.PAGE.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert "| a goal | 1 s |  |  | yes |" in text
+
+
+def test_the_picture_has_every_point() -> None:
+    series = (plot.Series("a < b", ((10, 0.5), (1000, 70.0))), plot.Series("c", ((10, 3.0),)))
+    picture = ElementTree.fromstring(plot.svg([plot.Panel("title", "across", "ms", series)]))
+    circles = list(picture.iter("{http://www.w3.org/2000/svg}circle"))
+    assert len(circles) == 3
+    assert all(50 < float(circle.attrib["cx"]) < 430 for circle in circles)
+    assert len({circle.attrib["cy"] for circle in circles}) == 3
 
 
 def test_another_reader_finds_the_same_logins() -> None:
