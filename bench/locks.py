@@ -1,73 +1,74 @@
-"""How long a command holds the map's lock, by the system calls that it makes."""
+"""How long the map's lock is held, and how often the map is synced, by the system calls for it."""
 
 import os
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from bench.measures import TOP, BenchError
 
-# 811 1732540000.123456 flock(3, LOCK_EX|LOCK_NB) = 0 <0.000006>
+# 811 1732540000.123456 flock(3</var/cache/popip.db>, LOCK_EX|LOCK_NB) = 0 <0.000006>
 _CALL = re.compile(
-    r"^(?:\d+ +)?(\d+\.\d+) (\w+)\((\d+)(?:, (\S+))?\) += (-?\d+).*<(\d+\.\d+)>$", re.M
+    r"^(?:\d+ +)?(\d+\.\d+) (\w+)\((\d+)<(.*)>(?:, (\S+))?\) += (-?\d+).* <(\d+\.\d+)>$", re.M
 )
-_CALLS = "flock,close,fdatasync,fsync"
+_STRACE = ("strace", "-f", "-y", "-ttt", "-T", "-e", "trace=flock,close,fdatasync,fsync")
 
 
-class Held(NamedTuple):
-    """How long an exclusive lock was held, how much of that the disk took, in ms, and how often
-    it was asked to sync."""
+@dataclass
+class Seen:
+    """Each exclusive lock on a map, in ms from its being granted to the close; each sync of it."""
 
-    ms: float
-    sync_ms: float
-    syncs: int
+    held_ms: list[float] = field(default_factory=list)
+    syncs_ms: list[float] = field(default_factory=list)
+
+    def add(self, log: str, path: Path) -> None:
+        """Add what a trace tells of the map at ``path``."""
+        since: dict[str, float] = {}
+        for at, call, fd, name, operation, result, took in _CALL.findall(log):
+            if name != str(path):
+                continue
+            if call == "flock" and operation.startswith("LOCK_EX") and result == "0":
+                since[fd] = float(at)
+            elif call in ("fdatasync", "fsync"):
+                self.syncs_ms.append(float(took) * 1000)
+            elif call == "close" and fd in since:
+                self.held_ms.append((float(at) - since.pop(fd)) * 1000)
+        if not self.held_ms:
+            raise BenchError(f"{path}: strace saw no lock on it: {log[:200]!r}")
 
 
-def held(command: Sequence[str], here: Path) -> list[Held]:
-    """Return every exclusive lock, from its being granted to the close.
+def seen(command: Sequence[str], path: Path) -> Seen:
+    """Return what a command does with the map at ``path``.
 
     Only these calls stop for strace (--seccomp-bpf), so that it hardly slows the command.
     """
-    log = here / "strace"
-    strace = ["strace", "-f", "--seccomp-bpf", "-ttt", "-T", "-e", f"trace={_CALLS}"]
+    log, found = path.with_name("strace"), Seen()
     done = subprocess.run(
-        [*strace, "-o", str(log), *command], capture_output=True, text=True, cwd=TOP, check=False
+        [*_STRACE, "--seccomp-bpf", "-o", str(log), *command],
+        capture_output=True,
+        text=True,
+        cwd=TOP,
+        check=False,
     )
     if done.returncode not in (os.EX_OK, 1):
         raise BenchError(f"strace: {done.stderr.strip()}")
-    return _locks(log.read_text())
+    found.add(log.read_text(), path)
+    return found
 
 
 @contextmanager
-def watched(pid: int, here: Path) -> Iterator[list[Held]]:
-    """Yield a list that has, after the block, the locks that a running process took in it."""
-    log, found = here / "strace", list[Held]()
-    command = ["strace", "-f", "-ttt", "-T", "-e", f"trace={_CALLS}", "-o", str(log), "-p"]
-    with subprocess.Popen([*command, str(pid)], stderr=subprocess.PIPE) as strace:
+def watched(pid: int, path: Path) -> Iterator[Seen]:
+    """Yield what has, after the block, seen what a running process does in it with a map."""
+    log, found = path.with_name("strace"), Seen()
+    command = [*_STRACE, "-o", str(log), "-p", str(pid)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as strace:
         assert strace.stderr
         strace.stderr.readline()  # it says that it has attached itself
         try:
             yield found
         finally:
             strace.terminate()
-    found += _locks(log.read_text())
-
-
-def _locks(log: str) -> list[Held]:
-    found, since = [], dict[str, float]()
-    syncs: list[float] = []
-    for at, call, fd, operation, result, took in _CALL.findall(log):
-        if call == "flock" and operation.startswith("LOCK_EX") and result == "0":
-            since[fd] = float(at)
-            syncs.clear()
-        elif call in ("fdatasync", "fsync"):
-            syncs.append(float(took) * 1000)
-        elif call == "close" and fd in since:
-            held_ms = (float(at) - since.pop(fd)) * 1000
-            found.append(Held(held_ms, sum(syncs), len(syncs)))
-    if not found:
-        raise BenchError(f"strace saw no lock: {log[:200]!r}")
-    return found
+    found.add(log.read_text(), path)
