@@ -35,13 +35,13 @@ class Stage:
         return self.number
 
     def committed(self) -> int:
-        """Return what every commit to the map changes, 0 while one is going on: its last act is
-        to set the time of change to a whole second."""
+        """Return what every commit to the map changes, 0 while one is going on: for sendmail to
+        see it, the time of change is set to a whole second."""
         stamp_s, part = divmod(os.stat(self.daemon.map).st_mtime_ns, 1_000_000_000)
         return 0 if part else stamp_s
 
     def latency_ms(self) -> float:
-        """Return how long a new login takes to be in the map, and synced, in ms."""
+        """Return how long a new login takes to be in the map, for sendmail to see, in ms."""
         before = wait_for(self.committed, "the map to be at rest")
         began_s = self.log_in()
         wait_for(lambda: self.committed() not in (0, before), "a commit", 30, step_s=0.0002)
