@@ -47,6 +47,12 @@ class Stage:
         wait_for(lambda: self.committed() not in (0, before), "a commit", 30, step_s=0.0002)
         return (time.monotonic() - began_s) * 1000
 
+    def catch_up(self) -> None:
+        """Return when every login that was logged so far is in the map."""
+        self.log_in()
+        key = b"ipv6:2001:db8:6:0:0:0:0:%x" % self.number
+        wait_for(lambda: self.daemon.popmap().look_up((key,)), "the last login in the map", 120)
+
     def has(self, start: int, count: int) -> int:
         """Return how many of the clients ``bench.journals`` counts so are in the map."""
         return len(self.daemon.popmap().look_up(tuple(keys(start, count))))
