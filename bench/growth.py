@@ -55,7 +55,7 @@ def _addresses(counts: tuple[int, ...]) -> Panel:
                 time.sleep(1)
             lookup.append((count, process.seen["median"]))
     series = (
-        Series("commit of 1,000 logins", tuple(commit)),
+        Series("commit 1,000 logins", tuple(commit)),
         Series("expire 1,000", tuple(expire)),
         Series("a lookup", tuple(lookup)),
     )

@@ -89,8 +89,8 @@ def asked(place: Path) -> list[str]:
     groups = [*matches(here.config.daemons), ledger.matches(here.map_path)]
     words: list[str] = []
     for group in groups:
-        words += [*(match.decode() for match in group), "+"]
-    return words
+        words += ["+", *(match.decode() for match in group)]
+    return words[1:]
 
 
 def timed(act: Callable[[], tuple[int, int]]) -> None:

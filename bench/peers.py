@@ -51,6 +51,7 @@ def _against_journalctl(directory: Path, here: Path) -> Row:
     """Return the row of journalctl, which prints what it reads."""
     most = 100_000  # all that the matches select
     printing = ["journalctl", "--directory", str(directory), "--output=cat", *limit.matches(here)]
+    output(printing)  # it must not fail
     runs = interleaved(
         3,
         ours=lambda: told(command(directory, here, most, "next"))["cpu"],

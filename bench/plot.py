@@ -104,7 +104,7 @@ class _Drawn:
         for series, colour in zip(self._panel.series, _COLOURS, strict=False):
             yield f'<path stroke="{colour}" stroke-width="3" d="M{x} 37h14"/>'
             yield f'<text x="{x + 19}" y="41">{escape(series.name)}</text>'
-            x += 34 + 7 * len(series.name)
+            x += 34 + 13 * len(series.name) // 2
 
     def _x(self, value: float) -> float:
         return _LEFT + _part(value, self._across) * (_WIDTH - _LEFT - _RIGHT)
