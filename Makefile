@@ -1,5 +1,6 @@
 # make demo      the road, shown on real parts
 # make test      every check and every test
+# make bench     every figure of docs/performance.md, measured anew; FULL=1 takes its time
 # make deb       the Debian package, in build/
 # make system-test   a day of that package on booted Debian 12 and 13
 # make install   to /usr/local, or to PREFIX=/usr; DESTDIR=… for a package
@@ -18,7 +19,7 @@ zsh_functions = $(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 # sendmail's configuration looks for features in this place only
 features = /usr/share/sendmail/cf/feature
 
-.PHONY: all setup demo test lint pytest deb system-test install clean
+.PHONY: all setup demo test lint pytest bench deb system-test install clean
 
 all: test
 
@@ -38,6 +39,11 @@ lint: setup
 
 pytest: setup
 	$(PYTHON) $(ROOM) .venv/bin/python -m pytest
+
+bench:
+	@tools/setup
+	@tools/setup --bench
+	@$(PYTHON) $(ROOM) $(PYTHON) -m bench --write $(if $(FULL),--full)
 
 deb:
 	@tools/deb
