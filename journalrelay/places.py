@@ -76,14 +76,17 @@ class Table:
         return (row for row in rows if row[2])
 
     def _renew(self, wanted: Callable[[int, int, int], bool]) -> None:
-        size, kept = _LEAST, sum(wanted(*row) for row in self.all())
-        while 3 * size < 5 * kept:
+        size, rows = _LEAST, [row for row in self.all() if wanted(*row)]
+        while 3 * size < 5 * len(rows):
             size *= 2
-        rows = self.all()
         self._make(size)
-        for row in rows:
-            if wanted(*row):
-                self.put(*row, 0)
+        ends, mask = self._ends, size - 1
+        for group, member, end_s in rows:
+            slot = group & mask
+            while ends[slot]:
+                slot = (slot + 1) & mask
+            self._groups[slot], self._members[slot], ends[slot] = group, member, end_s
+        self._used = len(rows)
 
     def _make(self, size: int) -> None:
         self._groups = array("Q", bytes(8 * size))

@@ -24,7 +24,7 @@ def login(address: str = "192.0.2.7", age_s: float = 0, **changes: object) -> Lo
     made = Login(
         ipaddress.ip_address(address), b"u", "pop3", "dovecot", NOW_US - round(age_s * SECOND)
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return made._replace(**changes)  # type: ignore[arg-type]
 
 
 def words(
