@@ -1,7 +1,6 @@
 """What flows through the house: records from a source, and the events that they prove."""
 
 import ipaddress
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from journalrelay.grant import Address, Network
@@ -120,8 +119,7 @@ class Logout(NamedTuple):
     boot: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class HandGrant:
+class HandGrant(NamedTuple):
     """The operator granted ``network`` until ``expiry_s`` (``journalrelay grant``)."""
 
     network: Network
@@ -130,8 +128,7 @@ class HandGrant:
     clock_ahead_us: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Revocation:
+class Revocation(NamedTuple):
     """The operator withdrew ``network``, or all there is when None (``journalrelay revoke``)."""
 
     network: Network | None

@@ -92,12 +92,12 @@ class Rules:
         return max(self.look_back_us, self.max_grant_us) + self.skew_us
 
 
-@dataclass
 class Revocations:
     """The last revocation of each network, and of all: what is remembered between events."""
 
-    everything_us: int = 0
-    by_key: dict[bytes, int] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.everything_us = 0
+        self.by_key: dict[bytes, int] = {}
 
     def record(self, revocation: Revocation, ipv6_prefix: int, now_us: int) -> bool:
         """Remember a revocation; tell whether it is later than what was known.
