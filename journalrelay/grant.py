@@ -17,7 +17,7 @@ _IPV6 = b"ipv6:"
 _HOST = re.compile(rb"[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}\.[A-Za-z][A-Za-z0-9-]{0,62}")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def parse_address(text: bytes) -> Address | None:
     """Return the address that a log line or a person spelled, or None if it is none.
 
