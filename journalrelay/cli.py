@@ -1,4 +1,7 @@
-"""The command line: parse it, load the configuration, do the verb, turn errors into exit codes."""
+"""The command line: parse it, load the configuration, do the verb, turn errors into exit codes.
+
+A verb's own rooms are imported when it is done: the timer's `expire`, each minute, needs few.
+"""
 
 import argparse
 import io
@@ -11,16 +14,8 @@ from pathlib import Path
 from typing import NoReturn, TextIO, cast
 
 from journalrelay import __version__, clock
-from journalrelay.commands import byhand, view
-from journalrelay.commands.doctor import doctor
-from journalrelay.commands.match import Question, match
-from journalrelay.commands.replay import Request, replay
 from journalrelay.config import load, namespace
-from journalrelay.daemon import Daemon
 from journalrelay.errors import OutputError, RelayError, UsageError, printable, translate
-from journalrelay.ledger import Journal
-from journalrelay.log import open_log
-from journalrelay.message import FAILED
 from journalrelay.site import STATE, Site
 from journalrelay.timespan import parse_span, parse_time
 
@@ -39,7 +34,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``journalrelay`` and return its exit code."""
     words = _bind(sys.argv[1:] if argv is None else argv)
-    return _guarded("journalrelay", lambda: _do(journalrelay_parser().parse_args(words)))
+    return _guarded("journalrelay", lambda: _do(journalrelay_parser(words).parse_args(words)))
 
 
 def poprelayd(argv: Sequence[str] | None = None) -> int:
@@ -95,6 +90,10 @@ def _failed(program: str, error: OSError) -> int:
 def _complain(program: str, text: str) -> None:
     """Say what went wrong, one line for each fault, where it is looked for: in the journal with
     its fields when standard error goes there."""
+    from journalrelay.ledger import Journal
+    from journalrelay.log import open_log
+    from journalrelay.message import FAILED
+
     log = open_log(Journal())
     for line in map(printable, text.splitlines()):
         log(FAILED, f"{program}: {line}", RELAY_REASON=line)
@@ -143,22 +142,66 @@ def _open_standard_streams() -> None:
 
 
 def _run(_checked: Site, options: argparse.Namespace) -> int:
+    from journalrelay.daemon import Daemon
+
     Daemon(lambda: _site(options)).run()
     return os.EX_OK
 
 
 def _replay(site: Site, options: argparse.Namespace) -> int:
+    from journalrelay.commands.replay import Request, replay
+
     since = 0 if options.all else options.since
     return replay(site, Request(options.cursor, since, options.dry_run, options.json))
 
 
+def _expire(site: Site, options: argparse.Namespace) -> int:
+    from journalrelay.commands import byhand
+
+    return byhand.expire(site, dry_run=options.dry_run)
+
+
+def _list(site: Site, options: argparse.Namespace) -> int:
+    from journalrelay.commands import view
+
+    return view.list_grants(site, as_json=options.json, bare=options.bare)
+
+
+def _check(site: Site, options: argparse.Namespace) -> int:
+    from journalrelay.commands import view
+
+    return view.check(site, options.address)
+
+
+def _status(site: Site, options: argparse.Namespace) -> int:
+    from journalrelay.commands import view
+
+    return view.status(site, as_json=options.json)
+
+
+def _doctor(site: Site, options: argparse.Namespace) -> int:
+    from journalrelay.commands.doctor import doctor
+
+    return doctor(site, as_json=options.json)
+
+
+def _grant(site: Site, options: argparse.Namespace) -> int:
+    from journalrelay.commands import byhand
+
+    return byhand.grant(site, options.addresses, options.span_us)
+
+
 def _revoke(site: Site, options: argparse.Namespace) -> int:
+    from journalrelay.commands import byhand
+
     if bool(options.addresses) == options.all:
         raise UsageError("revoke: name addresses, or --all")
     return byhand.revoke(site, options.addresses, everything=options.all)
 
 
 def _match(site: Site, options: argparse.Namespace) -> int:
+    from journalrelay.commands.match import Question, match
+
     others = (
         options.since,
         options.directory,
@@ -175,14 +218,14 @@ def _match(site: Site, options: argparse.Namespace) -> int:
 _VERBS: dict[str, Callable[[Site, argparse.Namespace], int]] = {
     "run": _run,
     "replay": _replay,
-    "expire": lambda site, options: byhand.expire(site, dry_run=options.dry_run),
-    "list": lambda site, options: view.list_grants(site, as_json=options.json, bare=options.bare),
-    "check": lambda site, options: view.check(site, options.address),
-    "grant": lambda site, options: byhand.grant(site, options.addresses, options.span_us),
+    "expire": _expire,
+    "list": _list,
+    "check": _check,
+    "grant": _grant,
     "revoke": _revoke,
     "match": _match,
-    "status": lambda site, options: view.status(site, as_json=options.json),
-    "doctor": lambda site, options: doctor(site, as_json=options.json),
+    "status": _status,
+    "doctor": _doctor,
 }
 
 
@@ -247,8 +290,11 @@ def _journal_namespace(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def journalrelay_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``journalrelay``; the manual page is held against it by a test."""
+def journalrelay_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return the parser of ``journalrelay``; the manual page is held against it by a test.
+
+    A verb's options take long to make: where verbs are among ``words`` only theirs are made.
+    """
     parser = _Parser(
         prog="journalrelay",
         description="POP-before-SMTP for sendmail: logins in the journal open the relay.",
@@ -257,60 +303,16 @@ def journalrelay_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     _config(parser)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
-
-    run = _verb(verbs, "run", "be the daemon, in the foreground", "run")
-    _add(run, _source, _map, _state)
-
-    walk = _verb(verbs, "replay", "walk the journal and apply it", "replay --since -1h")
-    start = walk.add_mutually_exclusive_group()
-    start.add_argument("--cursor", metavar="C", help="begin with this entry")
-    start.add_argument("--since", metavar="T", type=_time, help="begin at a time ('-10min')")
-    start.add_argument("--all", action="store_true", help="begin with the oldest entry")
-    walk.add_argument("--dry-run", action="store_true", help="write nothing")
-    walk.add_argument("--json", action="store_true", help="print each login as one JSON object")
-    _add(walk, _source, _map, _state)
-
-    over = _verb(verbs, "expire", "remove what has expired", "expire")
-    over.add_argument("--dry-run", action="store_true", help="write nothing")
-    _add(over, _map)
-
-    shown = _verb(verbs, "list", "print what is granted", "list --json")
-    form = shown.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print a JSON array")
-    form.add_argument("--bare", action="store_true", help="print address and seconds left")
-    _add(shown, _map)
-
-    asked = _verb(verbs, "check", "say whether an address may relay", "check 192.0.2.7")
-    asked.add_argument("address", metavar="ADDRESS")
-    _add(asked, _map)
-
-    given = _verb(verbs, "grant", "let addresses relay, by hand", "grant 192.0.2.7 --for 1h")
-    given.add_argument("addresses", metavar="ADDRESS", nargs="+")
-    given.add_argument("--for", metavar="SPAN", dest="span_us", type=_span, help="for how long")
-    _add(given, _namespace, _map)
-
-    taken = _verb(verbs, "revoke", "withdraw what was granted", "revoke 192.0.2.7")
-    taken.add_argument("addresses", metavar="ADDRESS", nargs="*")
-    taken.add_argument("--all", action="store_true", help="withdraw all grants")
-    _add(taken, _namespace, _map)
-
-    tried = _verb(
-        verbs, "match", "say which pattern takes each line, and why not", "match /var/log/mail.log"
-    )
-    tried.add_argument(
-        "input", metavar="FILE", nargs="?", help="lines or entries; '-' is the input"
-    )
-    tried.add_argument("--since", metavar="T", type=_time, help="begin at a time ('-10min')")
-    tried.add_argument("--json", action="store_true", help="print each line as one JSON object")
-    _add(tried, _source)
-
-    told = _verb(verbs, "status", "say how the daemon is", "status")
-    told.add_argument("--json", action="store_true", help="print a JSON object")
-    _add(told, _map, _state)
-
-    examined = _verb(verbs, "doctor", "say what is wrong here, and what mends it", "doctor")
-    examined.add_argument("--json", action="store_true", help="print a JSON array")
-    _add(examined, _map, _state)
+    for name in [name for name in _OPTIONS if name in words] or _OPTIONS:
+        text, example, groups = _OPTIONS[name]
+        verb = verbs.add_parser(
+            name,
+            help=text,
+            description=text.capitalize() + ".",
+            epilog=f"example: journalrelay {example}",
+            allow_abbrev=False,
+        )
+        _add(verb, *groups)
     return parser
 
 
@@ -335,19 +337,6 @@ def poprelayd_parser() -> argparse.ArgumentParser:
     what.add_argument("-f", dest="flush", action="store_true", help="remove all addresses")
     _add(parser, _source, _map, _state)
     return parser
-
-
-def _verb(
-    verbs: "argparse._SubParsersAction[_Parser]", name: str, text: str, example: str
-) -> _Parser:
-    verb = verbs.add_parser(
-        name,
-        help=text,
-        description=text.capitalize() + ".",
-        epilog=f"example: journalrelay {example}",
-        allow_abbrev=False,
-    )
-    return verb
 
 
 def _add(
@@ -385,3 +374,79 @@ def _map(parser: argparse.ArgumentParser) -> None:
 
 def _state(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", metavar="DIR", type=_file, help=f"kept places (default {STATE})")
+
+
+def _walk(parser: argparse.ArgumentParser) -> None:
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--cursor", metavar="C", help="begin with this entry")
+    start.add_argument("--since", metavar="T", type=_time, help="begin at a time ('-10min')")
+    start.add_argument("--all", action="store_true", help="begin with the oldest entry")
+    _dry_run(parser)
+    parser.add_argument("--json", action="store_true", help="print each login as one JSON object")
+
+
+def _dry_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="write nothing")
+
+
+def _form(parser: argparse.ArgumentParser) -> None:
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print a JSON array")
+    form.add_argument("--bare", action="store_true", help="print address and seconds left")
+
+
+def _asked(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("address", metavar="ADDRESS")
+
+
+def _given(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("addresses", metavar="ADDRESS", nargs="+")
+    parser.add_argument("--for", metavar="SPAN", dest="span_us", type=_span, help="for how long")
+
+
+def _taken(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("addresses", metavar="ADDRESS", nargs="*")
+    parser.add_argument("--all", action="store_true", help="withdraw all grants")
+
+
+def _tried(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "input", metavar="FILE", nargs="?", help="lines or entries; '-' is the input"
+    )
+    parser.add_argument("--since", metavar="T", type=_time, help="begin at a time ('-10min')")
+    parser.add_argument("--json", action="store_true", help="print each line as one JSON object")
+
+
+def _as_array(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print a JSON array")
+
+
+def _as_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+
+
+# Each verb: what it does, an example, and its options.
+_OPTIONS = {
+    "run": ("be the daemon, in the foreground", "run", (_source, _map, _state)),
+    "replay": (
+        "walk the journal and apply it",
+        "replay --since -1h",
+        (_walk, _source, _map, _state),
+    ),
+    "expire": ("remove what has expired", "expire", (_dry_run, _map)),
+    "list": ("print what is granted", "list --json", (_form, _map)),
+    "check": ("say whether an address may relay", "check 192.0.2.7", (_asked, _map)),
+    "grant": (
+        "let addresses relay, by hand",
+        "grant 192.0.2.7 --for 1h",
+        (_given, _namespace, _map),
+    ),
+    "revoke": ("withdraw what was granted", "revoke 192.0.2.7", (_taken, _namespace, _map)),
+    "match": (
+        "say which pattern takes each line, and why not",
+        "match /var/log/mail.log",
+        (_tried, _source),
+    ),
+    "status": ("say how the daemon is", "status", (_as_json, _map, _state)),
+    "doctor": ("say what is wrong here, and what mends it", "doctor", (_as_array, _map, _state)),
+}

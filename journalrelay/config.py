@@ -2,28 +2,29 @@
 
 ``/etc/mail/poprelay.conf``, then ``/etc/mail/poprelay.conf.d/*.conf`` in the order of their names;
 a later file's key replaces an earlier one's. No file means the defaults. All faults are reported
-together, each with its file and key.
+together, each with its file and key. The POP and IMAP daemons, whose many patterns take long to
+load, are imported when they are spoken of.
 """
 
 import ipaddress
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from journalrelay.errors import ConfigError, nearest, printable
 from journalrelay.grant import Network
 from journalrelay.message import Shown
-from journalrelay.own import Fault, read_daemon
-from journalrelay.patterns import REGISTRY, Daemon
 from journalrelay.policy import Rules
 from journalrelay.timespan import parse_span
-from journalrelay.trial import collisions
+
+if TYPE_CHECKING:
+    from journalrelay.own import Fault
+    from journalrelay.patterns import Daemon
 
 CONFIG_FILE = Path("/etc/mail/poprelay.conf")
 
@@ -144,7 +145,14 @@ def _never_users(value: Any) -> frozenset[bytes]:
     return frozenset(name.lower() for name in _users(value))
 
 
-def _daemons(value: Any, all_known: Sequence[Daemon] = REGISTRY) -> tuple[Daemon, ...]:
+def _registry() -> tuple["Daemon", ...]:
+    from journalrelay.patterns import REGISTRY
+
+    return REGISTRY
+
+
+def _daemons(value: Any, all_known: Sequence["Daemon"] = ()) -> tuple["Daemon", ...]:
+    all_known = all_known or _registry()
     if value == "auto":
         return tuple(daemon for daemon in all_known if not daemon.forgeable)
     if value == "all":
@@ -235,13 +243,12 @@ HEIRS = {
 class Config:
     """The settings as the house uses them; spans are in µs.
 
-    ``known`` are the daemons of the registry and of ``[pattern.NAME]``, ``daemons`` those of them
-    that are read.
+    ``own`` are the daemons of ``[pattern.NAME]``, and ``enable`` says which of all are read.
     """
 
     rules: Rules
-    known: tuple[Daemon, ...]
-    daemons: tuple[Daemon, ...]
+    own: tuple["Daemon", ...]
+    enable: Any
     resolve_us: int | None
     directory: Path | None
     namespace: str | None
@@ -251,6 +258,16 @@ class Config:
     map_path: Path
     map_type: str
     shown: Shown
+
+    @cached_property
+    def known(self) -> tuple["Daemon", ...]:
+        """Return the daemons of the registry and of ``[pattern.NAME]``."""
+        return (*_registry(), *self.own)
+
+    @cached_property
+    def daemons(self) -> tuple["Daemon", ...]:
+        """Return those of them that are read."""
+        return _daemons(self.enable, self.known)
 
 
 def load(path: Path | None) -> Config:
@@ -264,32 +281,37 @@ def load(path: Path | None) -> Config:
         for file in _files(path, faults)
         for name, value in _settings(file, faults).items()
     ]
-    known = _known(settings, faults)
+    own = _own([setting for setting in settings if setting[0].startswith(_PATTERN)], faults)
     values: dict[str, Any] = {}
     for name, value, file in settings:
         if not name.startswith(_PATTERN):
-            _take(name, value, file, values, known, faults)
+            _take(name, value, file, values, own, faults)
     if faults:
         raise ConfigError("\n".join(faults))
-    return _build(values, known)
+    return _build(values, own)
 
 
-def _known(settings: Iterable[tuple[str, Any, Path]], faults: list[str]) -> tuple[Daemon, ...]:
-    """Return the daemons of the registry and those of ``[pattern.NAME]``."""
+def _own(settings: Sequence[tuple[str, Any, Path]], faults: list[str]) -> tuple["Daemon", ...]:
+    """Return the daemons of ``[pattern.NAME]``."""
+    if not settings:
+        return ()
+    from journalrelay.own import read_daemon
+    from journalrelay.patterns import Daemon
+    from journalrelay.trial import collisions
+
     own: dict[str, tuple[Daemon, Fault]] = {}
     for name, value, file in settings:
-        if name.startswith(_PATTERN):
-            fault: Fault = partial(_fault, faults, file)
-            called = name.removeprefix(_PATTERN)
-            daemon = read_daemon(called, value, fault)
-            # one with faults is known by its name, so that nothing else is said to be wrong
-            own[name] = daemon or Daemon(called, {}, (), ()), fault
-    known = list(REGISTRY)
+        fault: Fault = partial(_fault, faults, file)
+        called = name.removeprefix(_PATTERN)
+        daemon = read_daemon(called, value, fault)
+        # one with faults is known by its name, so that nothing else is said to be wrong
+        own[name] = daemon or Daemon(called, {}, (), ()), fault
+    known = list(_registry())
     for name, (daemon, fault) in own.items():
         for text in collisions(daemon, known):
             fault(name, text)
         known.append(daemon)
-    return tuple(known)
+    return tuple(daemon for daemon, _ in own.values())
 
 
 def _fault(faults: list[str], file: Path, key: str, text: str) -> None:
@@ -315,6 +337,8 @@ def _files(path: Path | None, faults: list[str]) -> Iterable[Path]:
 
 def _settings(file: Path, faults: list[str]) -> dict[str, Any]:
     """Return the file's keys with their full names; a fault stands in ``faults``."""
+    import tomllib
+
     try:
         return dict(_flatten(tomllib.loads(file.read_text("utf-8")), ""))
     except (ValueError, RecursionError) as error:
@@ -338,18 +362,25 @@ def _take(
     value: Any,
     file: Path,
     values: dict[str, Any],
-    known: Sequence[Daemon],
+    own: tuple["Daemon", ...],
     faults: list[str],
 ) -> None:
-    of = {f"daemons.{d.name}.{word}": key for d in known for word, key in OF_DAEMON.items()}
-    if value == {} and f"{name}.window" in of:
-        return
-    key = of.get(name) or _KEYS.get(name)
+    key = _KEYS.get(name)
+    if key is None:
+        daemons = (*_registry(), *own)
+        of = {f"daemons.{d.name}.{word}": key for d in daemons for word, key in OF_DAEMON.items()}
+        if value == {} and f"{name}.window" in of:
+            return
+        key = of.get(name)
     if key is None:
         faults.append(f"{file}: {printable(name)}: there is no such setting{_advice(name, of)}")
         return
     try:
-        values[name] = _daemons(value, known) if key.read is _daemons else key.read(value)
+        if key.read is _daemons:
+            _daemons(value, (*_registry(), *own))
+            values[name] = value
+        else:
+            values[name] = key.read(value)
     except ValueError as error:
         faults.append(f"{file}: {name}: {error}")
 
@@ -361,8 +392,10 @@ def _advice(name: str, of_daemons: Iterable[str]) -> str:
     return nearest(name, [*_KEYS, *of_daemons])
 
 
-def _build(values: Mapping[str, Any], known: tuple[Daemon, ...]) -> Config:
-    got = {key.name: values.get(key.name, key.read(key.default)) for key in KEYS}
+def _build(values: Mapping[str, Any], own: tuple["Daemon", ...]) -> Config:
+    enable = _KEYS["daemons.enable"]
+    usual = {key.name: key.read(key.default) for key in KEYS if key is not enable}
+    got = {enable.name: enable.default, **usual, **values}
     of_daemon = {
         word: {
             name.split(".")[1]: value
@@ -386,8 +419,8 @@ def _build(values: Mapping[str, Any], known: tuple[Daemon, ...]) -> Config:
             max_grant_us=got["relay.max_grant"],
             skew_us=got["relay.skew"],
         ),
-        known=known,
-        daemons=values.get("daemons.enable", _daemons(_KEYS["daemons.enable"].default, known)),
+        own=own,
+        enable=got["daemons.enable"],
         resolve_us=got["daemons.resolve"],
         directory=got["source.directory"],
         namespace=got["source.namespace"],

@@ -4,7 +4,6 @@ They are raised where the fact is known and printed in one place, :func:`journal
 Exit codes are those of sysexits(3); 1 is a negative answer and not an error.
 """
 
-import difflib
 import errno
 import os
 from collections.abc import Iterable
@@ -71,6 +70,8 @@ def printable(text: str) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return the advice for a word that is none of those known, with a blank before it."""
+    import difflib  # seldom needed
+
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else f" (known: {', '.join(known)})"
 

@@ -1,8 +1,7 @@
 """What flows through the house: records from a source, and the events that they prove."""
 
 import ipaddress
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from journalrelay.grant import Address, Network
 
@@ -65,8 +64,7 @@ class Passed:
         return self._cursor
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """Who logged a record; ``identifier`` is the name that it gave itself, where that matters."""
 
     boot: bytes
@@ -90,8 +88,7 @@ def claimed_process_of(record: Record) -> Process | None:
     return Process(host, identifier, pid) if identifier and pid else None
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(NamedTuple):
     """A client proved to a POP or IMAP daemon who it is; ``doubt`` says why it may not have.
 
     ``host`` is the client's name where the line has no address; NOWHERE is its address until the
@@ -113,8 +110,7 @@ class Login:
     boot: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Logout:
+class Logout(NamedTuple):
     """A session at a daemon has ended; ``session`` is the login's."""
 
     daemon: str
@@ -123,8 +119,7 @@ class Logout:
     boot: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class HandGrant:
+class HandGrant(NamedTuple):
     """The operator granted ``network`` until ``expiry_s`` (``journalrelay grant``)."""
 
     network: Network
@@ -133,8 +128,7 @@ class HandGrant:
     clock_ahead_us: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Revocation:
+class Revocation(NamedTuple):
     """The operator withdrew ``network``, or all there is when None (``journalrelay revoke``)."""
 
     network: Network | None

@@ -8,6 +8,7 @@ four groups, ``ipv6:2001:db8:1:2``.
 import ipaddress
 import re
 from functools import lru_cache
+from socket import AF_INET, inet_ntoa, inet_pton
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -16,7 +17,7 @@ _IPV6 = b"ipv6:"
 _HOST = re.compile(rb"[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}\.[A-Za-z][A-Za-z0-9-]{0,62}")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def parse_address(text: bytes) -> Address | None:
     """Return the address that a log line or a person spelled, or None if it is none.
 
@@ -24,8 +25,10 @@ def parse_address(text: bytes) -> Address | None:
     makes an address unusable, since sendmail never asks for one.
     """
     try:
+        if b":" not in text:
+            return ipaddress.IPv4Address(int.from_bytes(inet_pton(AF_INET, text.decode("ascii"))))
         address = ipaddress.ip_address(text.decode("ascii"))
-    except ValueError:
+    except (ValueError, OSError):
         return None
     if isinstance(address, ipaddress.IPv6Address):
         return None if address.scope_id else address.ipv4_mapped or address
@@ -51,7 +54,7 @@ def fold(address: Address, ipv6_prefix: int) -> Network:
 def login_key(address: Address, ipv6_prefix: int) -> bytes:
     """Return the key under which a login from ``address`` is granted: itself, or its /64."""
     if address.version == 4:
-        return str(address).encode()
+        return inet_ntoa(address.packed).encode()
     packed = address.packed[: ipv6_prefix // 8]
     groups = [b"%x" % int.from_bytes(packed[at : at + 2]) for at in range(0, len(packed), 2)]
     return _IPV6 + b":".join(groups)
@@ -79,7 +82,8 @@ def parse_key(key: bytes) -> Network:
 
 def client_keys(address: Address) -> tuple[bytes, ...]:
     """Return the keys that sendmail's popip rule asks for when ``address`` connects."""
-    return tuple(dict.fromkeys(login_key(address, prefix) for prefix in (128, 64)))
+    prefixes = (128,) if address.version == 4 else (128, 64)
+    return tuple(login_key(address, prefix) for prefix in prefixes)
 
 
 def spell(network: Network) -> str:

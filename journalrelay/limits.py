@@ -187,5 +187,5 @@ class Known:
 
     def covers(self, verdict: Verdict) -> bool:
         """Tell whether a login that grants so much has been granted it."""
-        rows = self._table.rows(key_id(verdict.key))
-        return bool(rows) and rows[0][1] >= min(verdict.expiry_s or 0, LATEST_S)
+        known_s = self._table.end(key_id(verdict.key), 0)
+        return 0 < known_s >= min(verdict.expiry_s or 0, LATEST_S)

@@ -5,7 +5,6 @@ It is in memory only: whoever reads from some place on first shows the records b
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from journalrelay import correlate
 from journalrelay.correlate import Connections
@@ -77,7 +76,7 @@ class Logins:
         login = _login(record, told, doubt) if told else None
         if login and told and self._ending:
             boot = record.field("_BOOT_ID") or b""
-            return replace(login, session=self._session(told), boot=boot)
+            return login._replace(session=self._session(told), boot=boot)
         return login
 
     def _session(self, told: Told) -> bytes:
@@ -156,20 +155,20 @@ def _units(daemons: Iterable[Daemon]) -> frozenset[bytes]:
 def _speaker(process: Process, record: Record) -> Process:
     """Return the process under the name by which it logs: of the daemons that inetd starts, a
     connect line is for the one that it names."""
-    return replace(process, identifier=record.field("SYSLOG_IDENTIFIER") or b"")
+    return process._replace(identifier=record.field("SYSLOG_IDENTIFIER") or b"")
 
 
 def _login(record: Record, told: Told, doubt: str) -> Login | None:
     if told.address is None and not told.host:
         return None
     return Login(
-        address=told.address or NOWHERE,
-        user=told.user,
-        service=told.service,
-        daemon=told.daemon.name,
-        logged_at_us=record.logged_at_us(),
-        server=told.server,
-        clock_ahead_us=record.clock_ahead_us(),
-        doubt=doubt,
-        host=told.host,
+        told.address or NOWHERE,
+        told.user,
+        told.service,
+        told.daemon.name,
+        record.logged_at_us(),
+        told.server,
+        record.clock_ahead_us(),
+        doubt,
+        told.host,
     )

@@ -38,6 +38,11 @@ class Table:
         """Let the row that stands there end at ``end_s``, or later if it already does."""
         self._ends[slot] = max(self._ends[slot], min(end_s, LATEST_S))
 
+    def end(self, group: int, member: int) -> int:
+        """Return when a row ends, 0 for none."""
+        slot = self.find(group, member, 0)
+        return self._ends[slot] if slot >= 0 else 0
+
     def rows(self, group: int) -> list[tuple[int, int]]:
         """Return member and end of each row of a group."""
         ends, groups, mask = self._ends, self._groups, len(self._ends) - 1
@@ -81,9 +86,14 @@ class Table:
             size *= 2
         rows = self.all()
         self._make(size)
-        for row in rows:
-            if wanted(*row):
-                self.put(*row, 0)
+        groups, members, ends, mask = self._groups, self._members, self._ends, size - 1
+        for group, member, end_s in rows:
+            if wanted(group, member, end_s):
+                slot = group & mask
+                while ends[slot]:
+                    slot = (slot + 1) & mask
+                groups[slot], members[slot], ends[slot] = group, member, end_s
+        self._used = kept
 
     def _make(self, size: int) -> None:
         self._groups = array("Q", bytes(8 * size))

@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
 from journalrelay.event import HandGrant, Login, Revocation
@@ -12,6 +12,9 @@ from journalrelay.grant import Address, Network, client_keys, login_key, map_key
 _CUT = b"..."  # how Dovecot ends a name that it does not show whole
 
 Word = Literal["granted", "expired", "refused"]
+
+# First and last address, as numbers, and the reason.
+Ranges = tuple[tuple[int, int, str], ...]
 
 # No client of another host has these addresses, so a grant to one would be a grant to this host's
 # own web mail, proxy or neighbour (RFC 6890).
@@ -52,6 +55,11 @@ class Rules:
     max_addresses_of: Mapping[str, int] = field(default_factory=dict)
     while_connected_us: int = 0
 
+    @cached_property
+    def ranges(self) -> Mapping[int, "Ranges"]:
+        """Return what is never granted, for IPv4 (4) and IPv6 (6)."""
+        return {version: _ranges(self.never, version) for version in (4, 6)}
+
     @property
     def limited(self) -> bool:
         """Tell whether the addresses are counted at all."""
@@ -84,12 +92,12 @@ class Rules:
         return max(self.look_back_us, self.max_grant_us) + self.skew_us
 
 
-@dataclass
 class Revocations:
     """The last revocation of each network, and of all: what is remembered between events."""
 
-    everything_us: int = 0
-    by_key: dict[bytes, int] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.everything_us = 0
+        self.by_key: dict[bytes, int] = {}
 
     def record(self, revocation: Revocation, ipv6_prefix: int, now_us: int) -> bool:
         """Remember a revocation; tell whether it is later than what was known.
@@ -137,7 +145,7 @@ def revoked_keys(network: Network) -> tuple[bytes, ...]:
 
 
 @lru_cache(maxsize=16)
-def _ranges(never: tuple[Network, ...], version: int) -> tuple[tuple[int, int, str], ...]:
+def _ranges(never: tuple[Network, ...], version: int) -> Ranges:
     """Return first, last and reason of each network of that version that is never granted."""
     told = [("never granted", network) for network in NEVER]
     told += [("relay.never", network) for network in never]
@@ -153,8 +161,11 @@ def never_granted(address: Address, ipv6_prefix: int, never: tuple[Network, ...]
 
     ``never`` is the operator's part of the reasons.
     """
-    first, last = _span(address, ipv6_prefix)
-    for low, high, reason in _ranges(never, address.version):
+    return _within(_ranges(never, address.version), *_span(address, ipv6_prefix))
+
+
+def _within(ranges: Ranges, first: int, last: int) -> str | None:
+    for low, high, reason in ranges:
         if first <= high and low <= last:
             return reason
     return None
@@ -197,12 +208,11 @@ def decide_by_hand(
 
 
 def _unwanted(login: Login, rules: Rules) -> str | None:
-    server = login.server
-    if server is not None and server.version == login.address.version:
-        first, last = _span(login.address, rules.ipv6_prefix)
-        if first <= int(server) <= last:
-            return "the server's own address"
-    return never_granted(login.address, rules.ipv6_prefix, rules.never)
+    server, version = login.server, login.address.version
+    first, last = _span(login.address, rules.ipv6_prefix)
+    if server is not None and server.version == version and first <= int(server) <= last:
+        return "the server's own address"
+    return _within(rules.ranges[version], first, last)
 
 
 def _unwelcome(user: bytes, rules: Rules) -> str | None:

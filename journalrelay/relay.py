@@ -10,7 +10,7 @@ waits beside the road, before policy; the place that is kept waits with it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -314,8 +314,8 @@ class Relay:
         if self._moves != self._source.moves:
             self._warm_up(now_us, None if self._recalled else self._granted())
         began_us, count = clock.monotonic_us(), 0
-        for waiting, answer in self._names.settled(began_us):
-            self._judge(waiting._replace(login=_named(waiting.login, answer)), changes, now_us)
+        for (record, login, asked_by), answer in self._names.settled(began_us):
+            self._judge(record, _named(login, answer), asked_by, changes, now_us)
         before = self._source.place()
         for record in self._source.read(limit):
             count += 1
@@ -326,26 +326,28 @@ class Relay:
             if event.logged_at_us > now_us:
                 at_us += clock.monotonic_us() - began_us
             if isinstance(event, Login):
-                told = self._come(Waiting(record, event, witness), before, at_us)
-                if told:
-                    self._judge(told, changes, at_us)
+                if event.host:
+                    event = self._come(Waiting(record, event, witness), before, at_us)
+                if event:
+                    self._judge(record, event, witness, changes, at_us)
             elif isinstance(event, Logout):
                 self._recent.end(event, self._revocations, at_us)
             else:
                 self._do_by_hand(event, changes, at_us, removing)
         return count
 
-    def _come(self, told: Waiting, before: tuple[str, int] | None, now_us: int) -> Waiting | None:
+    def _come(self, told: Waiting, before: tuple[str, int] | None, now_us: int) -> Login | None:
         """Return a login that can be judged now, None when it must wait for its host name."""
         login = told.login
-        if not login.host or login.doubt or past(login, now_us, self._rules):
-            return told
+        if login.doubt or past(login, now_us, self._rules):
+            return login
         waiting = told._replace(record=Passed(told.record))
         answer = self._names.put(login.host, waiting, before, clock.monotonic_us())
-        return told._replace(login=_named(login, answer)) if answer else None
+        return _named(login, answer) if answer else None
 
-    def _judge(self, told: Waiting, changes: Changes, now_us: int) -> None:
-        record, login, witness = told
+    def _judge(
+        self, record: Record, login: Login, witness: Witness, changes: Changes, now_us: int
+    ) -> None:
         verdict = past(login, now_us, self._rules) if login.host else None
         verdict = verdict or self._recent.weigh(login, self._revocations, now_us)
         _note(verdict, changes)
@@ -425,9 +427,9 @@ def withdraw(network: Network | None, changes: Changes) -> None:
 def _named(login: Login, answer: Answer) -> Login:
     """Return a login with what came of its host name."""
     if answer.address:
-        return replace(login, address=answer.address)
+        return login._replace(address=answer.address)
     why = f" ({answer.failure})" if answer.failure else ""
-    return replace(login, doubt=f"{answer.reason}: {login.host}{why}")
+    return login._replace(doubt=f"{answer.reason}: {login.host}{why}")
 
 
 def _note(verdict: Verdict, changes: Changes) -> None:

@@ -59,6 +59,10 @@ class Report:
             f"{sum(self.logins.values())} logins{came}"
         )
 
+    def text(self) -> str:
+        """Return the report as it is written."""
+        return json.dumps(vars(self)) + "\n"
+
     def write(self, path: Path) -> None:
         """Replace the report at ``path``; without a place to write it there is none."""
         beside = path.with_suffix(".json.new")
@@ -66,7 +70,7 @@ class Report:
             path.parent.mkdir(exist_ok=True)
             fd = open_plain(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             with open(fd, "w", encoding="ascii") as file:
-                file.write(json.dumps(vars(self)) + "\n")
+                file.write(self.text())
             beside.replace(path)
 
 

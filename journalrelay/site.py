@@ -1,21 +1,20 @@
 """One installation: its configuration and the files it works on, options of the command line
-included."""
+included. What a part needs is imported when it is made: most verbs need the map alone."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from journalrelay import ledger
 from journalrelay.config import Config
-from journalrelay.cursor import CursorFile
-from journalrelay.log import Log, open_log
-from journalrelay.names import Names
 from journalrelay.owner import become_owner
 from journalrelay.popmap import PopMap
-from journalrelay.relay import Parts
-from journalrelay.resolve import Resolver
-from journalrelay.sources.choice import choose
-from journalrelay.sources.openjournal import Where
+
+if TYPE_CHECKING:
+    from journalrelay.ledger import Journal
+    from journalrelay.log import Log
+    from journalrelay.relay import Parts
+    from journalrelay.sources.openjournal import Where
 
 STATE = Path("/var/lib/poprelayd")
 RUNTIME = Path("/run/poprelayd")
@@ -44,22 +43,35 @@ class Site:
         become_owner(self.map_path.parent)
         return self.popmap()
 
-    def where(self) -> Where:
+    def where(self) -> "Where":
         """Return which journal is read: ``--file`` before what is configured."""
+        from journalrelay.sources.openjournal import Where
+
         if self.files:
             return Where(files=self.files)
         return Where(directory=self.config.directory, namespace=self.config.namespace)
 
-    def journal(self) -> ledger.Journal:
+    def journal(self) -> "Journal":
         """Return the journal into which this installation writes."""
-        return ledger.Journal(self.config.namespace)
+        from journalrelay.ledger import Journal
 
-    def log(self) -> Log:
+        return Journal(self.config.namespace)
+
+    def log(self) -> "Log":
         """Return what tells people of this installation's work."""
+        from journalrelay.log import open_log
+
         return open_log(self.journal(), self.map_path)
 
-    def parts(self) -> Parts:
+    def parts(self) -> "Parts":
         """Return what its pipeline is made of, with the source open."""
+        from journalrelay import ledger
+        from journalrelay.cursor import CursorFile
+        from journalrelay.names import Names
+        from journalrelay.relay import Parts
+        from journalrelay.resolve import Resolver
+        from journalrelay.sources.choice import choose
+
         chosen = choose(
             self.config, self.where(), ledger.matches(self.map_path), self.journal().exists()
         )

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -196,6 +197,34 @@ def test_a_forgeable_server_is_said_once_when_it_is_read(journald: Journald, pla
         daemon.config.write_text("")
         daemon.reload()
         assert daemon.log.read_text().count("forged") == 1
+
+
+# A wrapper: the daemon, for which everything is a lull.
+IN_A_LULL = (
+    *(sys.executable, "-c"),
+    "import sys; from journalrelay import cli, daemon; "
+    "daemon._LULL_S = -1.0; sys.exit(cli.main(sys.argv[4:]))",
+)
+
+
+def test_in_a_lull_logins_count_and_the_place_is_kept_at_the_end(
+    journald: Journald, sender: Sender, place: Path
+) -> None:
+    daemon = Poprelayd(place, wrapper=IN_A_LULL)
+    with daemon:
+        for number in range(3):
+            sender.send(login_line(address(number)))
+            await_granted(daemon, address(number))
+        daemon.stop()
+        kept = json.loads((place / "journal.cursor").read_text())
+    assert kept["cursor"] == journald.entries("SYSLOG_IDENTIFIER=dovecot")[-1]["__CURSOR"]
+
+
+def test_a_report_that_somebody_removed_is_written_again(daemon: Poprelayd) -> None:
+    report = daemon.place / "status.json"
+    wait_for(report.exists, "the report")
+    report.unlink()
+    wait_for(report.exists, "the report, again")
 
 
 def test_the_servers_of_this_host_are_found_as_they_come(journald: Journald, place: Path) -> None:

@@ -114,7 +114,7 @@ def test_what_is_refused_for_another_reason_takes_no_place() -> None:
         login("203.0.113.2"),
         login(1, -1),
         login(2, 61),
-        replace(login(3), doubt="a piece"),
+        login(3)._replace(doubt="a piece"),
     ]
     for each in refused:
         assert recent.weigh(each, revoked, NOW_US).word == "refused"

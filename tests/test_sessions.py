@@ -121,7 +121,7 @@ def test_what_was_refused_holds_nothing() -> None:
     recent.weigh(login(2, session=b"T"), NONE, NOW_US)
     assert recent.due(NONE, NOW_US + 9 * MINUTE).keys() == {key(1)}
     assert never_granted(ipaddress.ip_address("127.0.0.1"), 128, ())
-    own = replace(login(), address=ipaddress.ip_address("127.0.0.1"), session=b"U")
+    own = login()._replace(address=ipaddress.ip_address("127.0.0.1"), session=b"U")
     recent.weigh(own, NONE, NOW_US)
     assert len(recent._sessions) == 1
 
@@ -142,7 +142,7 @@ def test_a_logout_ends_its_own_session_only() -> None:
     recent.weigh(login(2, session=b"T"), NONE, NOW_US)
     recent.end(logout(NOW_US + MINUTE, b"T"), NONE, NOW_US + MINUTE)
     recent.end(logout(NOW_US + MINUTE, b""), NONE, NOW_US + MINUTE)
-    recent.end(replace(logout(NOW_US + MINUTE), daemon="courier"), NONE, NOW_US + MINUTE)
+    recent.end(logout(NOW_US + MINUTE)._replace(daemon="courier"), NONE, NOW_US + MINUTE)
     granted = recent.due(NONE, NOW_US + HOUR)
     assert (minutes(granted, 1), minutes(granted, 2)) == (72, None)
 

@@ -89,8 +89,9 @@ def key(number: int) -> bytes:
 
 
 def kept(place: Path) -> dict[str, object]:
+    """Return the kept place, but for the clock, which is steered by microseconds all the time."""
     (file,) = place.glob("*.cursor")
-    return dict(json.loads(file.read_text()))
+    return {**json.loads(file.read_text()), "clock_us": None}
 
 
 def test_a_stop_between_the_two_lines_loses_no_login(place: Path) -> None:

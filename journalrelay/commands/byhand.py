@@ -6,25 +6,27 @@ and then a change of the map, so that it holds at once and without a daemon.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from journalrelay import clock, ledger
+from journalrelay import clock
 from journalrelay.changes import Changes
 from journalrelay.commands import NO
 from journalrelay.commands.address import revoked_network, typed_network
 from journalrelay.errors import NoInputError, PermissionRelayError, UnavailableError, UsageError
 from journalrelay.grant import Network, map_key, spell
-from journalrelay.ledger import Journal
-from journalrelay.log import in_journal
-from journalrelay.policy import never_granted
-from journalrelay.relay import withdraw
 from journalrelay.site import Site
-from journalrelay.teller import tell_expired
 from journalrelay.timespan import format_span
+
+if TYPE_CHECKING:
+    from journalrelay.ledger import Journal
 
 
 def grant(site: Site, texts: Sequence[str], span_us: int | None) -> int:
     """Let addresses relay for ``span_us``, or for the window when None."""
+    from journalrelay import ledger
+    from journalrelay.policy import never_granted
+
     _need_root("grant")
     rules = site.config.rules
     span_us = min(rules.window_us, rules.max_grant_us) if span_us is None else span_us
@@ -56,6 +58,9 @@ def grant(site: Site, texts: Sequence[str], span_us: int | None) -> int:
 
 def revoke(site: Site, texts: Sequence[str], *, everything: bool) -> int:
     """Withdraw what addresses, or all, were granted; later logins grant again."""
+    from journalrelay import ledger
+    from journalrelay.relay import withdraw
+
     _need_root("revoke")
     prefix = site.config.rules.ipv6_prefix
     networks: list[Network | None] = [revoked_network(text, prefix) for text in texts]
@@ -89,11 +94,19 @@ def expire(site: Site, *, dry_run: bool) -> int:
         print(f"{count} expired, would be removed")
     else:
         expired = popmap.expire(now_s)
-        if expired and in_journal():
-            tell_expired(site.log(), expired, site.config.shown)
-        elif expired:
-            print(f"{len(expired)} expired, removed")
+        if expired:
+            _tell(site, expired)
     return os.EX_OK
+
+
+def _tell(site: Site, expired: Mapping[bytes, int]) -> None:
+    from journalrelay.log import in_journal
+    from journalrelay.teller import tell_expired
+
+    if in_journal():
+        tell_expired(site.log(), expired, site.config.shown)
+    else:
+        print(f"{len(expired)} expired, removed")
 
 
 def _withdraw(site: Site, changes: Changes) -> int:
@@ -110,7 +123,7 @@ def _need_root(verb: str) -> None:
         )
 
 
-def _ledger_of(site: Site) -> Journal | None:
+def _ledger_of(site: Site) -> "Journal | None":
     """Return the journal to write to; None, and a warning, on a host that has none."""
     journal = site.journal()
     if journal.exists():

@@ -1,12 +1,11 @@
 """``list``, ``check`` and ``status``: what is granted, to whom, and how the daemon is."""
 
-import json
 import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from journalrelay import clock, report
+from journalrelay import clock
 from journalrelay.commands import NO
 from journalrelay.commands.address import typed_address
 from journalrelay.errors import NoInputError, PermissionRelayError, printable
@@ -21,6 +20,8 @@ def list_grants(site: Site, *, as_json: bool, bare: bool = False) -> int:
     and seconds left."""
     rows = _live(site, clock.now_us() // 1_000_000)
     if as_json:
+        import json
+
         print(json.dumps(rows))
         return os.EX_OK
     for row in rows:
@@ -66,6 +67,8 @@ def check(site: Site, text: str) -> int:
 
 def status(site: Site, *, as_json: bool) -> int:
     """Print how the daemon is: 0 when it runs, 1 when not."""
+    from journalrelay import report
+
     told = report.read(site.status_file) or {}
     pid = _pid(site, told)
     granted = len(_live(site, clock.now_us() // 1_000_000))
@@ -77,6 +80,8 @@ def status(site: Site, *, as_json: bool) -> int:
         "granted_now": granted,
     }
     if as_json:
+        import json
+
         print(json.dumps(facts))
     else:
         _print_status(site, facts)
@@ -93,6 +98,8 @@ def _pid(site: Site, told: dict[str, Any]) -> int | None:
 
 
 def _print_status(site: Site, facts: dict[str, Any]) -> None:
+    from journalrelay.report import named
+
     state = f"running, process {facts['pid']}" if facts["running"] else "not running"
     print(f"poprelayd  {state}")
     print(f"map        {site.map_path}: {facts['granted_now']} addresses may relay")
@@ -102,7 +109,7 @@ def _print_status(site: Site, facts: dict[str, Any]) -> None:
         print(f"place      last entry {ago} ago, lag {facts['lag_s']:.1f} s ({source})")
     if facts.get("why"):
         print(f"source     {printable(str(facts['why']))}")
-    print(f"servers    {printable(report.named(facts['daemons']))}")
+    print(f"servers    {printable(named(facts['daemons']))}")
     for title, name in (("logins", "logins"), ("verdicts", "verdicts"), ("refused", "refused")):
         counts = ", ".join(
             f"{printable(what)}: {count}" for what, count in facts.get(name, {}).items()

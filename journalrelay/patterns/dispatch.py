@@ -29,8 +29,10 @@ class Dispatch:
             if told and (by_name or not line.pattern.by_name):
                 texts[_NAMED.sub(b"(?:", line.pattern.regex.pattern)] = None
                 identity = line.daemon.identity_of(line.pattern)
+                fields = tuple(field for field in line.fields if field[0] != "SYSLOG_IDENTIFIER")
                 for identifier in listed(identity, "SYSLOG_IDENTIFIER"):
-                    self._by_identifier.setdefault(identifier.encode(), []).append(line)
+                    lines = self._by_identifier.setdefault(identifier.encode(), [])
+                    lines.append(line._replace(fields=fields))
         self._any = re.compile(b"|".join(b"(?:%s)" % text for text in texts)).fullmatch
 
     def read(self, record: Record) -> Told | None:

@@ -66,11 +66,12 @@ def fitting(record: Record, fields: Fields) -> Mapping[str, bytes] | None:
     """Return what the trusted fields tell of the connection (often nothing), or None when one
     of them is missing or names another sender."""
     told: Mapping[str, bytes] = {}
+    field = record.field
     for name, values in fields:
-        value = record.field(name)
+        value = field(name)
         if value is None:
             return None
-        if not isinstance(values, Like):
+        if isinstance(values, frozenset):
             if value not in values:
                 return None
             continue

@@ -13,9 +13,9 @@ from journalrelay.patterns.identity import Fields, Identity, fields_of, fitting
 LONGEST = 450  # bytes; what is longer may have been cut, and what follows a cut is the client's
 SERVICES = ("pop2", "pop3", "imap")
 
-Tells = Literal["login", "connect", "logout"]
+_NUL, _LF, _CR = b"\0\n\r"
 
-_BROKEN = re.compile(rb"[\r\n\0]")
+Tells = Literal["login", "connect", "logout"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Pattern:
     service: str | Mapping[str, str] = ""
     identity: Identity = field(default_factory=dict)
 
-    @property
+    @cached_property
     def by_name(self) -> bool:
         """Tell whether a host name stands in the address's place."""
         return "host" in self.regex.groupindex
@@ -98,7 +98,9 @@ class Told(NamedTuple):
 
 def sound(message: bytes) -> bool:
     """Tell whether a text can be believed to be one whole line, as the daemon wrote it."""
-    return len(message) <= LONGEST and _BROKEN.search(message) is None
+    # a number is found six times sooner than a text of one byte, or by a regex
+    broken = _LF in message or _CR in message or _NUL in message
+    return len(message) <= LONGEST and not broken
 
 
 def read(record: Record, line: Line) -> Told | None:

@@ -17,7 +17,6 @@ from journalrelay.patterns import Daemon
 from journalrelay.patterns.unvouched import identifiers, unread, unvouched
 from journalrelay.relay import matches
 from journalrelay.sources.journal import JournalSource
-from journalrelay.sources.logfile import Logfiles, LogfileSource
 from journalrelay.sources.openjournal import Where
 from journalrelay.sources.source import Source
 
@@ -67,6 +66,8 @@ def _journal(config: Config, where: Where, hand: Sequence[bytes], why: str) -> C
 def _logfiles(
     config: Config, files: Sequence[str], hand: Sequence[bytes], has_journal: bool, why: str
 ) -> Chosen:
+    from journalrelay.sources.logfile import Logfiles, LogfileSource  # much, where it is not read
+
     if not files:
         raise NoInputError(
             f"source.logfile names no file, and there is none of {', '.join(USUAL)} (name the "

@@ -30,7 +30,7 @@ UNCHANGED: int = _reader.NOP
 
 _DIRECTORIES = (Path("/run/log/journal"), Path("/var/log/journal"))
 _MACHINE = Path("/etc/machine-id")
-_BOOT = clock.boot_id()
+_BOOT = bytes.fromhex(clock.boot_id())
 _ADVICE = "permission denied (reading it needs root or the group systemd-journal)"
 
 
@@ -106,7 +106,7 @@ class JournalRecord:
             monotonic, boot = self._reader._get_monotonic()
         except OSError:
             return 0
-        if boot.hex() != _BOOT:
+        if boot != _BOOT:
             return 0
         return self.logged_at_us() - monotonic - clock.offset_us()
 
