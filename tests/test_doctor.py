@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -22,7 +24,7 @@ from journalrelay.site import Site
 from lab.journald import Journald, Sender, login_line
 from lab.sendmail import FEATURES, PROGRAM, Sendmail
 from lab.wait import wait_for
-from tests.support import config_of
+from tests.support import config_of, now_us
 
 NOBODY = 65534
 
@@ -119,7 +121,8 @@ def test_a_map_that_cannot_be_believed(site: Site, harm: Callable[[Path], None])
 
 def test_a_sendmail_with_the_feature_is_well(site: Site, mta: Sendmail) -> None:
     assert not wrongs(asked(site, mailer_of(mta)))
-    subprocess.run(["makemap", "hash", mta.popip], input="192.0.2.7 1999999999\n", text=True)
+    soon_s = now_us() // 1_000_000 + 600
+    subprocess.run(["makemap", "hash", mta.popip], input=f"192.0.2.7 {soon_s}\n", text=True)
     said = [one.what for one in asked(site, mailer_of(mta)) if one.part == "lookup"]
     assert said == ["sendmail finds 192.0.2.7"]
 
@@ -179,25 +182,35 @@ def test_a_table_that_was_not_made(site: Site, mta: Sendmail) -> None:
     assert "is older than" in fault(asked(site, mailer_of(mta))).what
 
 
+@contextmanager
+def process(*command: str | Path, stdin: IO[bytes] | None = None) -> Iterator[int]:
+    """Run a command while the context is held; give its number."""
+    with subprocess.Popen(command, stdin=stdin) as running:
+        try:
+            yield running.pid
+        finally:
+            running.kill()
+
+
 def test_a_rival_is_found_and_ended(site: Site, place: Path) -> None:
     assert not wrongs(rivals.examine(site))
     ancestor = place / "poprelayd"
-    ancestor.write_text("print 'x'; sleep 1000;")
-    with subprocess.Popen(["perl", ancestor, "-d"]) as running:
-        found = wait_for(lambda: wrongs(rivals.examine(site)), "the ancestor to be seen")
-        assert found[0].what == f"poprelayd runs too (process {running.pid})"
+    ancestor.write_text("sleep 1000;")
+    with process("perl", ancestor, "-d") as pid:
+        told = f"poprelayd runs too (process {pid})"
+        found = wait_for(
+            lambda: [one for one in rivals.examine(site) if one.what == told], "its discovery"
+        )
         mend(found[0])
-        assert running.wait(10)
+        wait_for(
+            lambda: told not in [one.what for one in rivals.examine(site)], "the end of the rival"
+        )
 
 
 def test_who_holds_the_map_open_for_writing_is_found(site: Site) -> None:
-    with (
-        site.map_path.open("r+b") as held,
-        subprocess.Popen(["sleep", "1000"], stdin=held) as running,
-    ):
-        found = wait_for(lambda: wrongs(rivals.examine(site)), "the writer to be seen")
-        assert found[0].what == f"process {running.pid} (sleep) has the map open for writing"
-        running.kill()
+    with site.map_path.open("r+b") as held, process("sleep", "1000", stdin=held) as pid:
+        told = f"process {pid} (sleep) has the map open for writing"
+        wait_for(lambda: told in [one.what for one in rivals.examine(site)], "its discovery")
 
 
 def test_the_journals_servers_are_heard_of(
