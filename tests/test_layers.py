@@ -37,7 +37,7 @@ LAYERS = (
     {"sources.openlog", "sources.logline", "sources.openjournal"},
     {"sources.reading", "sources.rotation", "sources.watch"},
     {"sources.stream"},
-    {"event", "locks"},
+    {"event", "locks", "due"},
     {"patterns.identity", "patterns.tcpd", "ledger", "cursor", "policy", "mapfile", "names"},
     {"patterns.pattern", "popmap", "resolve", "limits"},
     {"sessions"},
