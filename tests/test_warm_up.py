@@ -89,8 +89,11 @@ def key(number: int) -> bytes:
 
 
 def kept(place: Path) -> dict[str, object]:
+    """Return the place that was kept, without the clock, of which no two looks agree to the µs."""
     (file,) = place.glob("*.cursor")
-    return dict(json.loads(file.read_text()))
+    told = dict(json.loads(file.read_text()))
+    del told["clock_us"]
+    return told
 
 
 def test_a_stop_between_the_two_lines_loses_no_login(place: Path) -> None:
