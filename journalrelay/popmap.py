@@ -291,7 +291,7 @@ class PopMap(MapFile):
                 raise
             finally:
                 os.close(copy)
-            with suppress(db.DBError):  # it would sync, under the lock, a file of this number
+            with suppress(db.DBError):  # it opens its file to sync it: that is gone
                 memory.close()
 
     def _sync(self) -> None:
