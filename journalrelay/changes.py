@@ -57,8 +57,11 @@ def apply(
     old: Mapping[bytes, int], changes: Changes, now_s: int
 ) -> tuple[dict[bytes, int], Committed]:
     """Return what ``changes`` make of the map's content, and what that means."""
-    kept = {key: expiry for key, expiry in old.items() if not changes.withdraws(key)}
-    closed = [key for key in old if key not in kept]
+    kept, closed = dict(old), []
+    if changes.everything or changes.removed or changes.within:
+        closed = [key for key in old if changes.withdraws(key)]
+        for key in closed:
+            del kept[key]
     opened = [key for key in changes.granted if kept.get(key, 0) <= now_s]
     for key, expiry in changes.granted.items():
         kept[key] = max(expiry, kept.get(key, 0))

@@ -14,6 +14,7 @@ from journalrelay.owner import as_owner, open_plain, read_plain
 
 WAIT_S = 5.0
 _STEP_S = 0.002
+_PAUSE_S = 0.0005
 
 
 def acquire(fd: int, operation: int, path: Path, wait_s: float = WAIT_S) -> None:
@@ -33,6 +34,12 @@ def acquire(fd: int, operation: int, path: Path, wait_s: float = WAIT_S) -> None
                     f"(find it with: fuser -v {path})"
                 ) from None
         select.select((), (), (), _STEP_S)
+
+
+def let_others() -> None:
+    """Pause between two times of holding a lock: flock(2) is not fair, and who takes it again at
+    once may keep away who has waited for it."""
+    select.select((), (), (), _PAUSE_S)
 
 
 def daemon_lock(path: Path) -> Path:

@@ -4,9 +4,10 @@ Every writer
 
 1. opens it without following a link, takes flock(LOCK_EX) on it, and checks that it still is the
    file at the path;
-2. changes and syncs it;
+2. changes it, for some milliseconds at most, since sendmail waits meanwhile;
 3. sets its mtime to ``max(now, old + 1)`` whole seconds, since sendmail opens a map again only
-   when its mtime, in whole seconds, is newer than when it was opened.
+   when its mtime, in whole seconds, is newer than when it was opened;
+4. lets the lock go, and then syncs: who asks the map need not wait for the disk.
 
 A map that is written anew is renamed into place, and the old file's mtime is moved forward, which
 makes running sendmail processes open the new one.
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from journalrelay.due import Due
 from journalrelay.errors import DataError, NoInputError, RelayError, TryAgainError, translate
 from journalrelay.locks import WAIT_S, acquire, daemon_lock, note_map, noted_map
 from journalrelay.owner import as_owner, open_plain
@@ -33,6 +35,7 @@ class MapFile:
 
     def __init__(self, path: Path, wait_s: float = WAIT_S) -> None:
         self.path = path
+        self.due = Due(path)
         self._wait_s = wait_s
         self._known: str | None = None
         self._marked_s = 0
@@ -45,7 +48,7 @@ class MapFile:
         except (OSError, RelayError):
             return None
         try:
-            return _identity(fd)
+            return identity_of(fd)
         finally:
             os.close(fd)
 
@@ -67,7 +70,7 @@ class MapFile:
 
     def check_known(self, fd: int) -> None:
         """Raise MapReplacedError unless ``fd`` is the file that was adopted, if one was."""
-        if self._known and _identity(fd) != self._known and self.is_foreign():
+        if self._known and identity_of(fd) != self._known and self.is_foreign():
             raise MapReplacedError(f"{self.path} was removed or replaced")
 
     def stamp(self) -> int | None:
@@ -103,7 +106,8 @@ class MapFile:
 
     @contextmanager
     def locked(self, operation: int) -> Iterator[int]:
-        """Yield a locked descriptor of the file that stands at the path."""
+        """Yield a locked descriptor of the file that stands at the path. The lock is let go at
+        the end, even if a copy of the descriptor is kept."""
         with self.owner(), self.plainly():
             while True:
                 writing = operation == fcntl.LOCK_EX
@@ -111,7 +115,10 @@ class MapFile:
                 try:
                     acquire(fd, operation, self.path, self._wait_s)
                     if os.path.samestat(os.fstat(fd), os.lstat(self.path)):
-                        yield fd
+                        try:
+                            yield fd
+                        finally:
+                            fcntl.flock(fd, fcntl.LOCK_UN)
                         return
                 finally:
                     os.close(fd)
@@ -124,6 +131,8 @@ class MapFile:
         commits came faster than seconds. So the stamp goes on from what it was before.
         """
         with self.locked(fcntl.LOCK_EX) as fd:
+            if is_loose(fd):
+                self.due.doubt()
             before_s = max(int(os.fstat(fd).st_mtime), self.high_water_s())
             try:
                 yield fd
@@ -159,32 +168,44 @@ class MapFile:
         beside.unlink(missing_ok=True)
         beside.with_name(f"__db.{beside.name}").unlink(missing_ok=True)
 
-    def swap(self, beside: Path, before_s: int) -> None:
-        """Rename ``beside`` to the path, newer than the old file's ``before_s``. The caller holds
-        the old file's lock, and moves its mtime, so that those who have it open notice."""
+    def swap(self, beside: Path, before_s: int) -> str:
+        """Rename ``beside`` to the path, newer than the old file's ``before_s``; return its
+        identity. The caller holds the old file's lock, moves its mtime, so that those who have
+        it open notice, and then calls :meth:`sync_name`."""
         stamp_s = max(int(time.time()), before_s + 1)
         os.utime(beside, (stamp_s, stamp_s))
         fd = os.open(beside, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            identity = _identity(fd)
+            identity = identity_of(fd)
         finally:
             os.close(fd)
         note_map(self.path, identity)
         os.rename(beside, self.path)
         if self._known is not None:
             self._known = identity
-        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        return identity
+
+    def sync_name(self) -> None:
+        """Sync what was renamed; without the lock, as it may take long."""
+        with self.owner(), self.plainly():
+            directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
 
 
-def _identity(fd: int) -> str:
+def identity_of(fd: int) -> str:
     """Return device, inode, and the file id that Berkeley DB gives each file it makes (DBMETA.uid,
     src/dbinc/db_page.h): file systems use an inode number again at once."""
     status = os.fstat(fd)
     return f"{status.st_dev}:{status.st_ino}:{os.pread(fd, 20, 52).hex()}"
+
+
+def is_loose(fd: int) -> bool:
+    """Tell whether who wrote to the file last did not set its mtime as a writer must: somebody
+    else, or one of ours that was killed."""
+    return os.fstat(fd).st_mtime_ns % 1_000_000_000 != 0
 
 
 @contextmanager

@@ -10,7 +10,7 @@ in this machine's byte order.
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 _META = struct.Struct("=8x I I I I B B x x I I I I I I")  # pgno magic version pagesize enc type …
@@ -20,6 +20,7 @@ _HASH_MAGIC, _BTREE_MAGIC = 0x061561, 0x053162
 _HASH_PAGES, _BTREE_PAGES = {2, 13}, {3, 5}  # unsorted and sorted hash; internal and leaf btree
 _INTERNAL, _KEYDATA = 3, 1
 _HEADER = 26
+_SAMPLE = 0x5E688DD1  # of CHARKEY, "%$sniglet^&" and its NUL (hash.h)
 
 
 class _Meta(NamedTuple):
@@ -41,21 +42,27 @@ def kind(fd: int) -> str | None:
     return {_HASH_MAGIC: "hash", _BTREE_MAGIC: "btree"}.get(magic)
 
 
-def fault(fd: int) -> str | None:
-    """Return what is wrong with the open file ``fd``, or None when libdb can be let at it.
+def fault(fd: int, keys: Iterable[bytes] | None = None) -> str | None:
+    """Return what is wrong with the open file ``fd``, or None when libdb can be let at it; of a
+    hash, when it can be let at ``keys``.
 
-    The caller holds a lock that keeps writers away. Reads the file once; holes cost nothing.
+    The caller holds a lock that keeps writers away. Reads the file once, or of a hash the pages
+    of ``keys``; holes cost nothing.
     """
     try:
         meta = _meta(fd)
         links = _Links(meta.last)
-        for number, page in _pages(fd, meta):
-            _check_page(number, page, meta, links)
         if meta.magic == _HASH_MAGIC:
             _check_buckets(meta)
+        if keys is not None and _hashes_as_we_do(meta):
+            pages, free = _chains(fd, meta, {_first_page(meta, key) for key in keys}), 0
         else:
+            pages, free = _pages(fd, meta), meta.free
+        for number, page in pages:
+            _check_page(number, page, meta, links)
+        if meta.magic == _BTREE_MAGIC:
             links.child(_btree_root(meta))
-        links.settle(meta.free)
+        links.settle(free)
     except _Fault as found:
         return str(found)
     return None
@@ -96,6 +103,41 @@ def _pages(fd: int, meta: _Meta) -> Iterator[tuple[int, bytes]]:
         while number <= meta.last and number * meta.pagesize < stop:
             yield number, os.pread(fd, meta.pagesize, number * meta.pagesize)
             number += 1
+
+
+def _chains(fd: int, meta: _Meta, numbers: set[int]) -> Iterator[tuple[int, bytes]]:
+    """Yield the pages of the buckets that begin at ``numbers``."""
+    seen: set[int] = set()
+    while numbers:
+        number = numbers.pop()
+        seen.add(number)
+        page = os.pread(fd, meta.pagesize, number * meta.pagesize)
+        yield number, page
+        following = _PAGE.unpack_from(page)[2]
+        if 0 < following <= meta.last and following not in seen:
+            numbers.add(following)
+
+
+def _first_page(meta: _Meta, key: bytes) -> int:
+    """Return the page at which the bucket of ``key`` begins (BUCKET_TO_PAGE, hash.h)."""
+    most, high, low, _ffactor, _nelem, _charkey, *spares = _HASH.unpack_from(meta.first_page, 72)
+    bucket = _hashed(key) & high
+    if bucket > most:
+        bucket &= low
+    return int(bucket + spares[bucket.bit_length()])
+
+
+def _hashes_as_we_do(meta: _Meta) -> bool:
+    """Tell whether it is a hash with libdb's usual function, by what that makes of a sample."""
+    return meta.magic == _HASH_MAGIC and _HASH.unpack_from(meta.first_page, 72)[5] == _SAMPLE
+
+
+def _hashed(key: bytes) -> int:
+    """Return what ``__ham_func5`` (hash_func.c) makes of a key: Fowler, Noll and Vo's hash."""
+    found = 0
+    for byte in key:
+        found = found * 16777619 & 0xFFFFFFFF ^ byte
+    return found
 
 
 class _Links:

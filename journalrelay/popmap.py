@@ -4,8 +4,9 @@ Key: an address as :mod:`journalrelay.grant` spells it. Value: expiry, decimal s
 epoch. The file is changed in place while sendmail reads it, as :mod:`journalrelay.mapfile` says.
 
 A hash file is made with room, so that no commit splits a bucket: a kill between two page writes
-then leaves a valid map. When its room is used up, and for every change of a btree file, the map
-is written anew beside and renamed into place.
+then leaves a valid map. It is changed some hundred keys a lock. When its room is used up, and for
+every change of a btree file, the map is written anew beside, without the lock, and renamed into
+place if it has not changed meanwhile. What expires is found in :mod:`journalrelay.due`.
 """
 
 import errno
@@ -13,15 +14,20 @@ import fcntl
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from journalrelay import pages
 from journalrelay.changes import Changes, Committed, apply
+from journalrelay.due import filed
 from journalrelay.errors import DataError, NoInputError
-from journalrelay.locks import WAIT_S
-from journalrelay.mapfile import MapFile, explained
+from journalrelay.locks import WAIT_S, let_others
+from journalrelay.mapfile import MapFile, explained, identity_of, is_loose
+from journalrelay.owner import open_plain
 
 try:
     from berkeleydb import db
@@ -35,6 +41,9 @@ _CACHE = 1 << 20
 # libdb splits a bucket when more than _FILL pairs stand on its page. At an average of _LOAD the
 # chance that one of 16,384 buckets has so many is below 1e-8; 60 of the longest pairs fill a page.
 _FILL, _LOAD, _LEAST_BUCKETS = 60, 20, 4096
+_SLICE, _LOOK_S = 200, 0.004  # keys that are changed under one lock, and how long looking may take
+_BATCH = 10_000  # keys that are counted, or added to the index, at once
+_TRIES = 4
 _OCTET = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _GROUP = rb"(?:0|[1-9a-f][0-9a-f]{0,3})"
 _KEY = re.compile(
@@ -42,6 +51,10 @@ _KEY = re.compile(
     + rb"|ipv6:(?:%b:){3}(?:(?:%b:){4})?%b" % (_GROUP, _GROUP, _GROUP)
 )
 _VALUE = re.compile(rb"[1-9][0-9]{0,11}")
+
+T = TypeVar("T")
+Content = dict[bytes, int]
+Made = tuple[Content, Committed]
 
 
 class PopMap(MapFile):
@@ -78,27 +91,38 @@ class PopMap(MapFile):
         """Return why the file cannot be believed, or None.
 
         It must be its owner's alone to write, a map of this kind that libdb can walk, hold nothing
-        but addresses and expiries, and none of these later than ``furthest_s``.
+        but addresses and expiries, and none of these later than ``furthest_s``. The index is made
+        anew.
         """
+        self.touch()
+        with self.owner():
+            mark = self.due.begin()
         with self.locked(fcntl.LOCK_SH) as fd:
             damage = _open_to_others(fd) or pages.fault(fd) or self._wrong_kind(fd)
             if damage:
                 return damage
             try:
-                with _database(fd, self.kind, db.DB_RDONLY) as handle:
-                    return self._strange(handle, furthest_s)
+                with _database(_handle(), fd, self.kind, db.DB_RDONLY) as handle:
+                    strange = self._strange(handle, furthest_s)
             except db.DBError as error:
                 return f"Berkeley DB: {error.args[-1]}"
+            if strange is None:
+                self.due.end(mark, identity_of(fd))
+            return strange
 
     def _strange(self, handle: "db.DB", furthest_s: int) -> str | None:
-        """Return what the map holds that we never write, or None."""
+        """Return what the map holds that we never write, or None; count and index the rest."""
         self._at_most = 0
-        for key, value in _items(handle):
-            self._at_most += 1
-            if not _KEY.fullmatch(key) or not _VALUE.fullmatch(value):
-                return "it holds something else than addresses and expiries"
-            if int(value) > furthest_s:  # which one is not said: addresses may be private
-                return f"a grant in it would not expire before {int(value)}"
+        now_s = int(time.time())
+        for pairs in _batches(_items(handle)):
+            for key, value in pairs:
+                if not _KEY.fullmatch(key) or not _VALUE.fullmatch(value):
+                    return "it holds something else than addresses and expiries"
+            ends = {key: int(value) for key, value in pairs}
+            if max(ends.values()) > furthest_s:  # whose is not said: addresses may be private
+                return f"a grant in it would not expire before {max(ends.values())}"
+            self._at_most += len(ends)
+            self.due.add(filed(ends.items(), now_s))
         return None
 
     def read(self) -> dict[bytes, int]:
@@ -116,9 +140,9 @@ class PopMap(MapFile):
         with self._reading() as handle:
             return sum(_expiry(value) > now_s for _, value in _items(handle))
 
-    def look_up(self, keys: tuple[bytes, ...]) -> dict[bytes, int]:
+    def look_up(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """Return the expiries of those ``keys`` that are in the map."""
-        with self._reading() as handle:
+        with self._reading(keys) as handle:
             found = {key: handle.get(key) for key in keys}
         return {key: _expiry(value) for key, value in found.items() if value is not None}
 
@@ -127,41 +151,53 @@ class PopMap(MapFile):
 
         MapReplacedError when the map that was adopted is not the one at the path.
         """
-        with self.changing() as fd:
-            self.check_known(fd)
-            if self.kind == "btree" or changes.everything:
-                return self._rewrite(fd, lambda old: apply(old, changes, now_s))
-            with self._database(fd) as handle:
-                roomy = not self._cramped(handle.stat(db.DB_FAST_STAT)["buckets"])
-                if roomy:
-                    committed = _change(handle, changes, now_s)
-                    handle.sync()
-            if not roomy:  # in place a bucket would be split, and a kill then harm other keys
-                return self._rewrite(fd, lambda old: apply(old, changes, now_s))
-        self._at_most += len(committed.opened)
-        return committed
+        if self.kind == "btree" or changes.everything:
+            return self._rewrite(lambda old: apply(old, changes, now_s), now_s)
+        removed = changes.removed | self._within(changes)
 
-    def expire(self, now_s: int, batch: int = 500) -> dict[bytes, int]:
+        def make(old: Content, keys: list[bytes]) -> Made:
+            granted = {key: changes.granted[key] for key in keys if key in changes.granted}
+            return apply(old, Changes(removed=removed.intersection(keys), granted=granted), now_s)
+
+        return self._in_slices([*removed, *(changes.granted.keys() - removed)], make, now_s)
+
+    def expire(self, now_s: int) -> Content:
         """Remove what expired at or before ``now_s``; return it.
 
-        Looks for them under a shared lock, which lets sendmail read on, and takes them out a
-        batch a lock, each looked at again: a login may have come in between.
+        Looks at those that the index names under a shared lock, which lets sendmail read on, and
+        takes them out some a lock, each looked at again: a login may have come in between.
         """
-        dead = [key for key, expiry in self.read().items() if expiry <= now_s]
-        step = batch if self.kind == "hash" else len(dead) or 1
-        expired: dict[bytes, int] = {}
-        for start in range(0, len(dead), step):
-            expired |= self._expire(dead[start : start + step], now_s)
+        mark = self._indexed(now_s)
+        with self.owner():
+            times = self.due.times(now_s) if mark else []
+            seen = {at_s: self.due.read(at_s) for at_s in times}
+        keys = {key for lines in seen.values() for key in lines.splitlines()}
+        ends = self._ends(keys) if mark else self.read()
+        dead = [key for key, end_s in ends.items() if end_s <= now_s]
+        expired = {key: ends.pop(key) for key in self._take_out(dead, now_s)}
+        ends |= self._ends(ends.keys() & dead)
+        for at_s, lines in seen.items():
+            again = {key: ends[key] for key in lines.splitlines() if ends.get(key, 0) > now_s}
+            files = filed(again.items(), now_s)
+            with self.locked(fcntl.LOCK_EX) as fd:
+                if self.due.mark(identity_of(fd)) == mark:
+                    self.due.settle(at_s, len(lines), files)
         return expired
 
     def replace(self, content: Mapping[bytes, int]) -> None:
         """Put a map with exactly ``content`` in place of whatever stands at the path."""
-        try:
-            with self.changing() as fd:
-                self.swap(self._write_beside(content), int(os.fstat(fd).st_mtime))
-        except NoInputError:
-            with self.owner(), self.plainly():
-                self.swap(self._write_beside(content), self.high_water_s())
+        with self._written(content) as beside:
+            try:
+                with self.changing() as fd:
+                    mark = self.due.begin()
+                    identity = self.swap(beside, int(os.fstat(fd).st_mtime))
+            except NoInputError:
+                mark = self.due.begin()
+                identity = self.swap(beside, self.high_water_s())
+            for pairs in _batches(content.items()):
+                self.due.add(filed(pairs, int(time.time())))
+            self.due.end(mark, identity)
+        self.sync_name()
 
     @contextmanager
     def plainly(self) -> Iterator[None]:
@@ -179,64 +215,198 @@ class PopMap(MapFile):
         kind = pages.kind(fd)
         return None if kind == self.kind else f"it is a {kind} file where a {self.kind} is wanted"
 
-    def _cramped(self, buckets: int) -> bool:
-        """Tell whether a bucket was split, since when there is no round number of them, or may be
-        when more keys come."""
-        split = buckets & (buckets - 1) != 0
-        return split or buckets < _LEAST_BUCKETS or self._at_most > buckets * _LOAD
+    # Reading
 
     @contextmanager
-    def _reading(self) -> Iterator["db.DB"]:
-        with self.locked(fcntl.LOCK_SH) as fd, self._database(fd, db.DB_RDONLY) as handle:
-            yield handle
+    def _reading(self, keys: Iterable[bytes] | None = None) -> Iterator["db.DB"]:
+        with self.locked(fcntl.LOCK_SH) as fd:
+            self._check(fd, keys)
+            with _database(_handle(), fd, self.kind, db.DB_RDONLY) as handle:
+                yield handle
 
-    @contextmanager
-    def _database(self, fd: int, flags: int = 0) -> Iterator["db.DB"]:
-        """Yield the database in the open file, or raise DataError before libdb sees it damaged."""
-        damage = (pages.fault(fd) if self._careful else None) or self._wrong_kind(fd)
+    def _check(self, fd: int, keys: Iterable[bytes] | None = None) -> None:
+        """Raise DataError before libdb sees a file that is damaged, at ``keys`` if they are all
+        that it will be asked for."""
+        damage = (pages.fault(fd, keys) if self._careful else None) or self._wrong_kind(fd)
         if damage:
             raise DataError(damaged(self.path, damage))
-        with _database(fd, self.kind, flags) as handle:
-            yield handle
 
-    def _expire(self, keys: list[bytes], now_s: int) -> dict[bytes, int]:
-        expired: dict[bytes, int] = {}
+    def _content(self, fd: int) -> Content:
+        self._check(fd)
+        with _database(_handle(), fd, self.kind, db.DB_RDONLY) as handle:
+            return {key: _expiry(value) for key, value in _items(handle)}
 
-        def take(old: Mapping[bytes, int]) -> tuple[dict[bytes, int], Committed]:
-            expired.update((key, old[key]) for key in keys if old.get(key, now_s + 1) <= now_s)
-            return apply(old, Changes(removed=set(expired)), now_s)
+    def _within(self, changes: Changes) -> set[bytes]:
+        """Return the keys of the map that begin as something that is withdrawn."""
+        if not changes.within:
+            return set()
+        return {key for key, _ in self.items() if changes.withdraws(key)}
 
-        with self.changing() as fd:
-            if self.kind == "btree":
-                self._rewrite(fd, take)
-                return expired
-            with self._database(fd) as handle:
-                for key in keys:
-                    value = handle.get(key)
-                    if value is not None and _expiry(value) <= now_s:
-                        expired[key] = _expiry(value)
-                _change(handle, Changes(removed=set(expired)), now_s)
-                handle.sync()
-        return expired
+    def _ends(self, keys: Collection[bytes]) -> Content:
+        """Return the expiries of those ``keys`` that are in the map."""
+        ends: Content = {}
+        for some in _batches(keys, _SLICE if self.kind == "hash" else len(keys)):
+            ends |= self.look_up(some)
+        return ends
 
-    def _rewrite(
-        self, fd: int, make: Callable[[dict[bytes, int]], tuple[dict[bytes, int], Committed]]
+    # Changing in place
+
+    def _in_slices(
+        self, keys: list[bytes], make: Callable[[Content, list[bytes]], Made], now_s: int
     ) -> Committed:
-        """Replace the map, locked and open as ``fd``, by what ``make`` makes of it."""
-        with self._database(fd, db.DB_RDONLY) as handle:
-            content = {key: _expiry(value) for key, value in _items(handle)}
-        content, committed = make(content)
-        self.swap(self._write_beside(content), int(os.fstat(fd).st_mtime))
+        """Do to the map, some of ``keys`` a lock, what ``make`` makes of these."""
+        committed, at = Committed([], []), 0
+        while at < len(keys):
+            if at:
+                let_others()
+            some = keys[at : at + _SLICE]
+            with self._writing(some) as handle:
+                buckets = handle.stat(db.DB_FAST_STAT)["buckets"]
+                roomy = _roomy(buckets, self._at_most)
+                if roomy:
+                    old = _find(handle, some)
+                    new, done = make(old, some)
+                    self._put(handle, old, new, now_s)
+                    at += len(some)
+                    committed.opened.extend(done.opened)
+                    committed.closed.extend(done.closed)
+            if not roomy:  # a bucket would be split, and a kill then harm other keys
+                self._grow(buckets, now_s)
+        if keys:
+            self._sync()
         return committed
+
+    @contextmanager
+    def _writing(self, keys: list[bytes]) -> Iterator["db.DB"]:
+        """Yield the database to change ``keys`` in, locked. What was changed is read by others
+        from the end of the block on, and is synced by :meth:`_sync`."""
+        with self.changing() as fd:
+            self.check_known(fd)
+            self._check(fd, keys)
+            memory, copy = _memory(), os.dup(fd)
+            try:
+                with _database(db.DB(memory), copy, self.kind) as handle:
+                    yield handle
+                    _write_out(memory, handle)
+            except BaseException:
+                with suppress(db.DBError):  # it writes what it still has
+                    memory.close()
+                raise
+            finally:
+                os.close(copy)
+            with suppress(db.DBError):  # it opens its file to sync it: that is gone
+                memory.close()
+
+    def _sync(self) -> None:
+        """Wait until what was written is on the disk; without the lock, as it may take long."""
+        with self.owner(), self.plainly():
+            fd = open_plain(self.path, os.O_RDONLY)
+            try:
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
+
+    def _put(self, handle: "db.DB", old: Content, new: Content, now_s: int) -> None:
+        """Make of ``old`` content of an open database ``new`` content."""
+        self.due.add(_to_index(old, new, now_s))
+        for key in old.keys() - new.keys():
+            handle.delete(key)
+        for key, expiry in new.items():
+            if old.get(key) != expiry:
+                handle.put(key, b"%d" % expiry)
+        self._at_most += len(new.keys() - old.keys())
+
+    def _take_out(self, keys: list[bytes], now_s: int) -> list[bytes]:
+        """Remove those of ``keys`` that have expired; return them."""
+
+        def make(old: Content, keys: list[bytes]) -> Made:
+            gone = {key for key in keys if old.get(key, now_s + 1) <= now_s}
+            return apply(old, Changes(removed=gone), now_s)
+
+        if self.kind == "btree" and keys:
+            return self._rewrite(lambda old: make(old, keys), now_s).closed
+        return self._in_slices(keys, make, now_s).closed
+
+    def _indexed(self, now_s: int) -> str | None:
+        """Return the mark of the index, which is made anew unless the whole map is in it; None
+        when that cannot be."""
+        mark = self._index_mark()
+        if mark is None:
+            self.touch()
+            with self.owner():
+                begun, identity = self.due.begin(), self.identity() or ""
+                for pairs in _batches(self.items()):
+                    self.due.add(filed(pairs, now_s))
+                self.due.end(begun, identity)
+            mark = self._index_mark()
+        return mark
+
+    def _index_mark(self) -> str | None:
+        with self.locked(fcntl.LOCK_SH) as fd:
+            return None if is_loose(fd) else self.due.mark(identity_of(fd))
+
+    # Writing anew
+
+    def _grow(self, buckets: int, now_s: int) -> None:
+        """Write the map anew with more room, unless another process has made some."""
+
+        def make(old: Content) -> Made | None:
+            self._at_most = len(old)
+            roomy = _roomy(buckets, len(old) * 4 // 3)
+            return None if roomy else (old, Committed([], []))
+
+        self._rewrite(make, now_s)
+
+    def _rewrite(self, make: Callable[[Content], Made | None], now_s: int) -> Committed:
+        """Replace the map by what ``make`` makes of it; not if that is None.
+
+        Others read on while it is written, and change it: then it is done again, and in the end
+        they have to wait.
+        """
+        for waiting in [False] * _TRIES + [True]:
+            with ExitStack() as lock:
+                fd = lock.enter_context(self.changing() if waiting else self.locked(fcntl.LOCK_SH))
+                self.check_known(fd)
+                seen, old = _state(fd), self._content(fd)
+                made = make(old)
+                if made is None:
+                    return Committed([], [])
+                new, committed = made
+                index = _to_index(old, new, now_s)
+                if not waiting:
+                    lock.close()
+                with self._written(new) as beside:
+                    if not waiting:
+                        fd = lock.enter_context(self.changing())
+                    if _state(fd) == seen:
+                        self._swap(fd, beside, index)
+                        break
+        self.sync_name()
+        return committed
+
+    def _swap(self, fd: int, beside: Path, index: Mapping[int, list[bytes]]) -> None:
+        """Put ``beside`` in place of the map, locked and open as ``fd``."""
+        self.due.add(index)
+        self.due.follow(identity_of(fd), self.swap(beside, int(os.fstat(fd).st_mtime)))
+
+    @contextmanager
+    def _written(self, content: Mapping[bytes, int]) -> Iterator[Path]:
+        """Write a file with ``content`` beside the map; remove it in the end, unless it was put
+        in place."""
+        with self.owner(), self.plainly():
+            beside = self._write_beside(content)
+            try:
+                yield beside
+            finally:
+                self.unlink_new(beside)
 
     def _write_beside(self, content: Mapping[bytes, int]) -> Path:
         """Write and sync a file with ``content`` in the map's directory; return its name."""
         self._at_most = len(content)
         beside = self.path.with_name(f".{self.path.name}.new-{os.getpid()}")
         self.unlink_new(beside)
-        handle = db.DB()
+        handle = _handle()
         try:
-            handle.set_cachesize(0, _CACHE)
             handle.set_pagesize(_PAGE_SIZE)
             if self.kind == "hash":
                 handle.set_h_ffactor(_FILL)
@@ -281,38 +451,72 @@ def _expiry(value: bytes) -> int:
     return int(value) if _VALUE.fullmatch(value) else 0
 
 
-def _change(handle: "db.DB", changes: Changes, now_s: int) -> Committed:
-    """Do to an open database what :func:`journalrelay.changes.apply` does to a mapping."""
-    gone = set(changes.removed)
-    if changes.within:
-        gone |= {key for key, _ in _items(handle) if changes.withdraws(key)}
-    closed = [key for key in gone if _delete(handle, key)]
-    opened = []
-    for key, expiry in changes.granted.items():
+def _roomy(buckets: int, count: int) -> bool:
+    """Tell whether ``count`` keys have room: no bucket was split, since when there is no round
+    number of them, nor will be."""
+    split = buckets & (buckets - 1) != 0
+    return not split and buckets >= _LEAST_BUCKETS and count <= buckets * _LOAD
+
+
+def _find(handle: "db.DB", keys: list[bytes]) -> Content:
+    """Return those ``keys`` that are in an open database. If the disk makes that take long, keys
+    are taken off the end of the list."""
+    until_s, found = time.monotonic() + _LOOK_S, {}
+    for number, key in enumerate(keys):
+        if number % 8 == 7 and time.monotonic() > until_s:
+            del keys[number:]
+            break
         value = handle.get(key)
-        old = 0 if value is None else _expiry(value)
-        if expiry > old:
-            handle.put(key, b"%d" % expiry)
-            if old <= now_s:
-                opened.append(key)
-    return Committed(opened, closed)
+        if value is not None:
+            found[key] = _expiry(value)
+    return found
 
 
-def _delete(handle: "db.DB", key: bytes) -> bool:
-    try:
-        handle.delete(key)
-    except db.DBNotFoundError:
-        return False
-    return True
+def _to_index(old: Content, new: Content, now_s: int) -> dict[int, list[bytes]]:
+    """Return what the index does not have of ``new`` content: what was not in ``old``, or ends
+    sooner."""
+    return filed(((k, end_s) for k, end_s in new.items() if old.get(k, end_s + 1) > end_s), now_s)
+
+
+def _batches(things: Iterable[T], size: int = _BATCH) -> Iterator[list[T]]:
+    """Yield ``things`` in lists."""
+    left = iter(things)
+    while some := list(islice(left, size)):
+        yield some
+
+
+def _state(fd: int) -> tuple[str, int]:
+    """Return what every change of the map changes."""
+    return identity_of(fd), os.fstat(fd).st_mtime_ns
+
+
+def _handle() -> "db.DB":
+    handle = db.DB()
+    handle.set_cachesize(0, _CACHE)
+    return handle
+
+
+def _memory() -> "db.DBEnv":
+    """Return what lets libdb write without syncing; it is in this process alone, not beside the
+    map."""
+    memory = db.DBEnv()
+    memory.set_cachesize(0, _CACHE)
+    memory.open(None, db.DB_CREATE | db.DB_INIT_MPOOL | db.DB_PRIVATE)
+    return memory
+
+
+def _write_out(memory: "db.DBEnv", handle: "db.DB") -> None:
+    """Write what was changed to the file, where others read it."""
+    memory.memp_trickle(100)
+    if memory.memp_stat()[0]["page_dirty"]:
+        handle.sync()
 
 
 @contextmanager
-def _database(fd: int, kind: str, flags: int = 0) -> Iterator["db.DB"]:
+def _database(handle: "db.DB", fd: int, kind: str, flags: int = 0) -> Iterator["db.DB"]:
     """Yield the database in the open file ``fd``, by its descriptor, so that no path is followed
-    again. What is not synced when the block ends is dropped."""
-    handle = db.DB()
+    again. What was not written when the block ends is dropped, if it is not kept in memory."""
     try:
-        handle.set_cachesize(0, _CACHE)
         handle.open(f"/proc/self/fd/{fd}", None, _TYPES[kind], flags)
         yield handle
     except BaseException:

@@ -39,7 +39,7 @@ LAYERS = (
     {"sources.openlog", "sources.logline", "sources.openjournal"},
     {"sources.reading", "sources.rotation", "sources.watch"},
     {"sources.stream"},
-    {"event", "locks"},
+    {"event", "locks", "due"},
     {"patterns.identity", "patterns.tcpd", "cursor", "policy", "mapfile", "names"},
     {"patterns.pattern", "ledger", "popmap", "resolve", "limits"},
     {"sessions"},

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -84,9 +85,17 @@ def test_everything_can_be_removed(popmap: PopMap) -> None:
 
 def test_expire_removes_what_is_over_and_nothing_else(popmap: PopMap) -> None:
     popmap.commit(granting(*((key(n), NOW_S - 500 + n) for n in range(1200))), NOW_S - 900)
-    assert len(popmap.expire(NOW_S, batch=100)) == 501
+    assert len(popmap.expire(NOW_S)) == 501
     assert set(popmap.read()) == {key(n) for n in range(501, 1200)}
     assert popmap.expire(NOW_S) == {}
+
+
+def test_those_are_counted_who_may_relay(popmap: PopMap) -> None:
+    popmap.commit(granting(*((key(n), NOW_S - 500 + n) for n in range(1200))), NOW_S - 900)
+    popmap.commit(removing(*(key(n) for n in range(1000, 1100))), NOW_S)
+    popmap.commit(granting((b"ipv6:2001:db8:0:0:0:0:0:1", NOW_S + 9)), NOW_S)
+    live = sum(expiry > NOW_S for expiry in popmap.read().values())
+    assert popmap.count(NOW_S) == live == 600
 
 
 def test_a_value_that_is_no_expiry_counts_as_over(place: Path) -> None:
@@ -338,6 +347,8 @@ def test_a_kill_during_a_commit_leaves_a_map_that_can_be_believed(place: Path) -
         content = popmap.read()
         assert {k: content[k] for k in fixed} == fixed
         assert all(key(n) in content for n in range(1, max(done, default=0) + 1))
+    popmap.expire(int(time.time()) + 10_000)  # whatever was in the index when it was killed
+    assert popmap.read() == {}
 
 
 def test_keys_are_spelled_so_that_they_read_back(popmap: PopMap) -> None:
@@ -417,7 +428,7 @@ def test_what_a_killed_rebuild_left_does_not_stop_the_next_one(place: Path) -> N
     assert popmap.read() == {b"192.0.2.7": NOW_S}
     (place / "__db..popip.db.new-1").write_bytes(b"left")
     popmap.sweep()
-    assert [file.name for file in place.iterdir()] == ["popip.db"]
+    assert {file.name for file in place.iterdir()} == {"popip.db", "popip.db.due"}
 
 
 def test_the_lock_of_the_daemon_is_nobody_elses_to_hold(place: Path) -> None:
@@ -457,3 +468,100 @@ def test_all_that_begins_alike_can_be_removed(popmap: PopMap) -> None:
     changes.remove_within(b"ipv6:2001:db8:1:2:")
     assert popmap.commit(changes, NOW_S - 900).closed == [inside]
     assert set(popmap.read()) == {outside}
+
+
+class Watched(PopMap):
+    """A map that calls ``beside`` while it is written anew."""
+
+    def __init__(self, path: Path, kind: str, beside: Callable[[], None]) -> None:
+        super().__init__(path, kind)
+        self._beside = beside
+
+    def _write_beside(self, content: Mapping[bytes, int]) -> Path:
+        self._beside()
+        return super()._write_beside(content)
+
+
+def await_free(path: Path) -> None:
+    """Fail unless the map can be locked for writing now."""
+    with open(path, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def crowded(place: Path) -> Path:
+    """Return a map that makemap made, which has no room."""
+    path = place / "popip.db"
+    lines = b"".join(b"%b\t%d\n" % (key(n), NOW_S + 9) for n in range(3000))
+    command = ["makemap", "hash", str(path.with_suffix(""))]
+    subprocess.run(command, input=lines, check=True)
+    return path
+
+
+def test_nobody_waits_while_a_map_is_written_anew(place: Path) -> None:
+    path = crowded(place)
+    seen = []
+
+    def look() -> None:
+        await_free(path)
+        seen.append(path)
+
+    popmap = Watched(path, "hash", look)
+    popmap.commit(granting((b"192.0.2.7", NOW_S)), 0)
+    popmap.replace(popmap.read())
+    changes = Changes()
+    changes.remove_all()
+    popmap.commit(changes, 0)
+    assert len(seen) == 3
+
+
+def test_what_others_change_while_a_map_is_written_anew_is_not_lost(place: Path) -> None:
+    path = crowded(place)
+    other = PopMap(path, "hash")
+    more = [b"198.51.100.7"]
+
+    def change() -> None:
+        if more:
+            other.commit(granting((more.pop(), NOW_S)), 0)
+
+    popmap = Watched(path, "hash", change)
+    popmap.commit(granting((b"192.0.2.7", NOW_S)), 0)
+    assert other.read().keys() == {key(n) for n in range(3000)} | {b"192.0.2.7", b"198.51.100.7"}
+    assert len(other.expire(NOW_S)) == 2
+
+
+def test_who_is_always_outrun_lets_others_wait_in_the_end(place: Path) -> None:
+    popmap = PopMap(place / "popip.db", "btree")
+    popmap.replace({})
+    other = PopMap(place / "popip.db", "btree", wait_s=0.05)
+    outrun: list[bool] = []
+
+    def change() -> None:
+        try:
+            other.commit(granting((b"198.51.100.%d" % len(outrun), NOW_S)), 0)
+            outrun.append(True)
+        except TryAgainError:
+            outrun.append(False)
+
+    Watched(popmap.path, "btree", change).commit(granting((b"192.0.2.7", NOW_S)), 0)
+    assert outrun[-1] is False and all(outrun[:-1])
+    assert len(popmap.read()) == len(outrun)
+
+
+def test_a_large_commit_lets_others_in_between_and_syncs_once_without_the_lock(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popmap = PopMap(place / "popip.db", "hash")
+    popmap.replace({})
+    synced: list[int] = []
+
+    def sync(fd: int, really: Callable[[int], None] = os.fdatasync) -> None:
+        await_free(popmap.path)
+        really(fd)
+        synced.append(fd)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    before_s = mtime_s(popmap.path)
+    popmap.commit(granting(*((key(n), NOW_S) for n in range(2000))), 0)
+    assert mtime_s(popmap.path) >= before_s + 10  # as often as the lock was taken
+    assert len(synced) == 1
+    assert len(popmap.read()) == 2000

@@ -37,14 +37,14 @@ def _content(site: Site) -> Content:
     now_s = clock.now_us() // 1_000_000
     popmap = site.popmap_for_good()
     try:
-        fault = popmap.fault(now_s + site.config.rules.furthest_us // 1_000_000)
-        if fault:
-            return Content(f"{site.map_path}: {fault}")
         found = popmap.read()
     except NoInputError as error:
         return Content(str(error), missing=True)
     except RelayError as error:
         return Content(str(error))
+    last_s = max(found.values(), default=0)
+    if last_s > now_s + site.config.rules.furthest_us // 1_000_000:
+        return Content(f"{site.map_path}: a grant in it would not expire before {last_s}")
     sample = next(((key.decode(), end_s) for key, end_s in found.items()), None)
     return Content(granted=sum(end_s > now_s for end_s in found.values()), sample=sample)
 
