@@ -13,14 +13,13 @@ not read.
 import ipaddress
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from journalrelay.errors import UnavailableError
 from journalrelay.event import HandGrant, Record, Revocation
 from journalrelay.grant import Network, spell
 from journalrelay.message import HAND_GRANT, HAND_REVOCATION, Kind
-from journalrelay.patterns.identity import Fields, is_of
 
 _OPENING = b"relay by hand: "
 _MACHINE = Path("/etc/machine-id")
@@ -36,16 +35,16 @@ def matches(map_path: Path) -> list[bytes]:
 
 
 def read(
-    record: Record, map_path: Path, servers: Iterable[Fields]
+    record: Record, map_path: Path, is_servers: Callable[[Record], bool]
 ) -> HandGrant | Revocation | None:
     """Return what the operator did by hand, if that is what the record says and he wrote it.
-    ``servers`` are the units of those who must not."""
+    ``is_servers`` tells what a POP or IMAP server logged, which must not."""
     if not record.message.startswith(_OPENING):
         return None
     for name, value in _trusted(map_path).items():
         if record.field(name) != os.fsencode(value):
             return None
-    if is_of(record, servers):
+    if is_servers(record):
         return None
     kind = record.field("MESSAGE_ID")
     address = (record.field("RELAY_ADDRESS") or b"").decode("ascii", "replace")

@@ -102,7 +102,11 @@ class Relay:
         servers = identity.units(
             daemon.identity_of(pattern) for daemon in parts.known for pattern in daemon.patterns
         )
-        self._read_by_hand = partial(ledger.read, map_path=parts.popmap.path, servers=servers)
+        self._read_by_hand = partial(
+            ledger.read,
+            map_path=parts.popmap.path,
+            is_servers=partial(identity.is_of, units=servers),
+        )
         self._witness = witness
         self._heartbeat = parts.source.heartbeat = heartbeat
         self._anew = f"the map is made anew from {parts.source.called}"
