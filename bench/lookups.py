@@ -53,9 +53,10 @@ def lookups(path: Path) -> Iterator[Lookups]:
 
 def measure(full: bool) -> list[Row]:
     """Return the rows of this group."""
-    rows = [_row("the machine alone: nobody writes", _alone(3))]
+    rows = [_row("nobody writes", _alone(3))]
     rows.append(_row("logins come, the map grows from nothing", _growing(200_000)))
-    rows.append(_row("1,000 of 1 M expire", _expiring(1_000_000 if full else 200_000)))
+    count = 1_000_000 if full else 200_000
+    rows.append(_row(f"1,000 of {count:,} expire", _expiring(count)))
     return rows
 
 
