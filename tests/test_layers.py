@@ -35,7 +35,9 @@ LAYERS = (
     },
     {"grant", "notify", "owner", "pages", "patterns.linear", "patterns.fit"},
     {"sources.openlog", "sources.logline", "sources.openjournal"},
-    {"sources.reading", "sources.rotation", "sources.watch"},
+    {"sources.spot", "sources.moments", "sources.sieve", "sources.watch"},
+    {"sources.reading", "sources.rotation"},
+    {"sources.beginning", "sources.succession"},
     {"sources.stream"},
     {"event", "locks"},
     {"patterns.identity", "patterns.tcpd", "ledger", "cursor", "policy", "mapfile", "names"},
@@ -117,6 +119,7 @@ PURE = {
     "recent",
     "sources.logtime",
     "sources.logline",
+    "sources.sieve",
 } | {module for module in RANK if module.startswith("patterns")}
 
 

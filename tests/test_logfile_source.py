@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from journalrelay.errors import NoInputError, PermissionRelayError
-from journalrelay.sources import logfile, stream, watch
+from journalrelay.sources import logfile, stream, succession, watch
 from journalrelay.sources.logfile import Logfiles, LogfileSource
 from journalrelay.sources.logline import LONGEST_LINE
-from journalrelay.sources.reading import BLOCK
+from journalrelay.sources.openlog import BLOCK
 from lab import mailfile
 from lab.journald import login_line
 from lab.wait import wait_for
@@ -560,7 +560,7 @@ def test_old_files_are_let_go(mail: Mail, monkeypatch: pytest.MonkeyPatch) -> No
     mail.log()
     mail.check()
     assert len(mail.source._streams[0].files()) == 5
-    monkeypatch.setattr(stream, "_QUIET_US", 0)
+    monkeypatch.setattr(succession, "_QUIET_US", 0)
     wait_for(lambda: open_files(mail) == 2, "two files open")
     mail.renamed(1).unlink()
     wait_for(lambda: open_files(mail) == 1, "one file open")
@@ -573,7 +573,7 @@ def test_few_files_are_held_open(mail: Mail) -> None:
         mail.log()
         mail.rotate()
         mail.check()
-    assert len(mail.source._streams[0].files()) <= stream._MOST + 1
+    assert len(mail.source._streams[0].files()) <= succession._MOST + 1
 
 
 def test_empty_copies_are_let_go_as_well(mail: Mail) -> None:

@@ -8,7 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from journalrelay.errors import RelayError
-from journalrelay.sources.openlog import PRINT, Key, Log, open_log
+from journalrelay.sources.openlog import Key, Log, open_log
+from journalrelay.sources.spot import PRINT
 
 _TRIES = 500  # some hundred milliseconds; a rotation renames for some
 _SAME_TIME_NS = 2_000_000_000  # a writer may keep to a renamed file for a moment
@@ -24,7 +25,8 @@ class Chain:
     among them. Whoever takes one out of ``logs`` closes it himself. ``head`` is how the newest one
     began at that moment: while it does, nothing that it held is in a copy that is not here."""
 
-    def __init__(self, logs: list[Log], refused: dict[Path, str]) -> None:
+    def __init__(self, path: Path, logs: list[Log], refused: dict[Path, str]) -> None:
+        self.path = path
         self.logs = logs
         self.refused = refused
         self.head = logs[-1].read(0, PRINT) if logs else b""
@@ -81,7 +83,7 @@ def _opened(path: Path) -> tuple[Chain, list[tuple[str, Key]]]:
             refused[name] = f"{name}: permission denied (reading it needs its group: often adm)"
         except OSError as error:
             refused[name] = f"{name}: {error.strerror} (it is not read)"
-    return Chain(logs, refused), seen
+    return Chain(path, logs, refused), seen
 
 
 def _keys(names: Sequence[Path]) -> list[tuple[str, Key]]:
