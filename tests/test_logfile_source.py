@@ -493,6 +493,14 @@ def test_a_pattern_finds_new_files_but_no_predecessors(
     mail.check()
 
 
+def test_a_log_of_another_name_is_no_predecessor(mail: Mail) -> None:
+    for name in ("mail2.log", "mail.log2", "mail.log.old", "mail.err", "oldmail.log"):
+        mail.path.with_name(name).write_bytes(mail.line(99))
+    mail.log(2)
+    mail.source.seek_time(0)
+    mail.check()
+
+
 def test_what_everybody_can_write_is_not_read(place: Path) -> None:
     path = place / "mail.log"
     path.touch()

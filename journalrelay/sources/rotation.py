@@ -17,7 +17,9 @@ _PACKED = re.compile(r"\.(?:gz|xz|zst)$")
 # logrotate's and newsyslog's numbers, with a word before or behind, and logrotate's dateext
 _NUMBER = re.compile(r"[.-](?P<number>[0-9]{1,5})")
 _DATE = re.compile(r"[.-]?(?P<date>[0-9]{4}-?[0-9]{2}-?[0-9]{2}[0-9T:._-]*|@[0-9a-f]{24}\.\w)")
-_ROTATED = re.compile(r"[.-]?(?:[0-9]+|[0-9]{4}-?[0-9]{2}-?[0-9]{2}.*)(?:\.(?:gz|xz|zst|bz2|Z))?")
+_ROTATED = re.compile(
+    r"(?:[.-][0-9]+|[.-]?[0-9]{4}-?[0-9]{2}-?[0-9]{2}.*)(?:\.(?:gz|xz|zst|bz2|Z))?"
+)
 
 
 class Chain:
