@@ -472,6 +472,61 @@ def test_several_files_and_patterns_each_have_their_place(place: Path) -> None:
     assert both() == set()
 
 
+@pytest.mark.parametrize("rotation", ["copytruncate", "rotate"])
+def test_an_empty_file_that_was_rotated_while_nobody_read(place: Path, rotation: str) -> None:
+    """Nothing that it held tells it: but what was written since then does."""
+    mail, other = Mail(place), Mail(place_of(place, "b"))
+    mail.source = mail.opened(str(mail.path), str(other.path))
+    mail.log()
+    mail.check()
+
+    def meanwhile() -> None:
+        for _ in range(2):
+            other.log(2)
+            getattr(other, rotation)()
+        other.log()
+
+    go_on = restarted(mail, other)
+    go_on(meanwhile)
+    mail.read()
+    assert mail.seen == [0, *range(5)]
+    go_on()
+    mail.read()
+    assert len(mail.seen) == 6
+
+
+def test_what_was_there_before_an_empty_file_is_not_read_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(succession, "_QUIET_US", 0)
+    mail, other = Mail(place), Mail(place_of(place, "b"))
+    mail.source = mail.opened(str(mail.path), str(other.path))
+    other.log(2)
+    mail.read()
+    other.rotate()
+    compress(other.renamed(1), "gz")
+    wait_for(lambda: open_files(mail, 1) == 1, "the old file let go")
+    mail.log()
+    mail.read()
+    assert mail.seen == [0, 1, 0]
+    restarted(mail, other)()
+    mail.read()
+    assert mail.seen == [0, 1, 0]
+
+
+def restarted(mail: Mail, other: Mail) -> Callable[..., None]:
+    """Return what has both logs read by another source, from the kept place on."""
+
+    def go_on(disturb: Callable[[], None] = lambda: None) -> None:
+        place = mail.source.place()
+        mail.source.close()
+        disturb()
+        mail.source = mail.opened(str(mail.path), str(other.path))
+        assert place and mail.source.seek_cursor(place[0], inclusive=False)
+
+    return go_on
+
+
 def place_of(place: Path, name: str) -> Path:
     (place / name).mkdir()
     return place / name
@@ -555,9 +610,10 @@ def test_lines_of_another_host_are_told_once(mail: Mail) -> None:
     assert mail.source.remarks() == []
 
 
-def open_files(mail: Mail) -> int:
+def open_files(mail: Mail, which: int = 0) -> int:
     mail.read()
-    return len(mail.source._streams[0].files())
+    streams = sorted(mail.source._streams, key=lambda one: len(one.path.parts))
+    return len(streams[which].files())
 
 
 def test_old_files_are_let_go(mail: Mail, monkeypatch: pytest.MonkeyPatch) -> None:

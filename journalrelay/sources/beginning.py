@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from journalrelay.sources.openlog import Log
-from journalrelay.sources.reading import Reading, length_of, written_us
+from journalrelay.sources.openlog import Log, written_us
+from journalrelay.sources.reading import Reading, length_of
 from journalrelay.sources.rotation import Chain
 from journalrelay.sources.spot import Spot, holding
 
@@ -40,7 +40,11 @@ def behind(
         if not numbers:
             return None
     newest = max(numbers, default=-1)
-    wanted = [log for n, log in enumerate(chain.logs) if n >= newest or id(log) in found]
+    wanted = [
+        log
+        for n, log in enumerate(chain.logs)
+        if n >= newest or id(log) in found or any(spot.is_before(log) for spot in spots)
+    ]
     readings: list[tuple[Reading, Spot | None]] = []
     for log in chain.take(wanted):
         spot = found.get(id(log))

@@ -184,3 +184,13 @@ def check_mode(path: Path, status: os.stat_result) -> None:
                 f"{path}: everybody can write {part}, and so lay another file there "
                 f"(keep the log in a directory that only its writer can write, as /var/log)"
             )
+
+
+def written_us(log: Log) -> int:
+    """Return when a file was last written."""
+    return log.status().st_mtime_ns // 1000
+
+
+def is_removed(log: Log) -> bool:
+    """Tell whether a file has no name any more."""
+    return log.status().st_nlink == 0

@@ -7,8 +7,8 @@ from journalrelay.sources import logtime
 from journalrelay.sources.logline import LONGEST_LINE, moment_of
 from journalrelay.sources.logtime import Known, Moment
 from journalrelay.sources.moments import Samples, every_moment, sampled_moments
-from journalrelay.sources.openlog import BLOCK, Log
-from journalrelay.sources.spot import PRINT, Spot, digest
+from journalrelay.sources.openlog import BLOCK, Log, written_us
+from journalrelay.sources.spot import PRINT, Spot, beginning_of, digest
 
 _COARSE_STEP = 1 << 20
 _NOTHING = Known(0)
@@ -22,13 +22,15 @@ class Rewritten(Exception):
 class Reading:
     """A file and a place in it. Lines before ``end`` have been read, ``start`` is where the last
     record began. ``expected`` is how the file must begin for its first line to be read, empty when
-    that is not known yet and None when it does not matter."""
+    that is not known yet and None when it does not matter. ``since_us`` is when what there was
+    before it, and it itself, was last written, as far as that is known."""
 
     def __init__(self, log: Log, end: int = 0, start: int | None = None) -> None:
         self.log = log
         self.touched = end > 0
         self.expected: bytes | None = None
         self.opened_us = clock.now_us()
+        self.since_us = written_us(log)
         self._looked: tuple[int, int] | None = None
         self._ended_at = self._ended_us = 0
         self._go(end)
@@ -44,6 +46,8 @@ class Reading:
     def spot(self, *, start: int | None = None, end: int | None = None) -> Spot:
         """Return the place: of what was read so far, or of a record of the block at hand."""
         end = self.end if end is None else end
+        if end == 0:
+            return beginning_of(self.log, self.since_us)
         stop = end - self._base
         return Spot(
             *self.log.key,
@@ -182,16 +186,6 @@ class Reading:
                     break
                 before = offset
         self._go(before)
-
-
-def written_us(log: Log) -> int:
-    """Return when a file was last written."""
-    return log.status().st_mtime_ns // 1000
-
-
-def is_removed(log: Log) -> bool:
-    """Tell whether a file has no name any more."""
-    return log.status().st_nlink == 0
 
 
 def length_of(log: Log) -> int:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from journalrelay.errors import RelayError
-from journalrelay.sources.openlog import Key, Log, open_log
+from journalrelay.sources.openlog import Key, Log, open_log, written_us
 from journalrelay.sources.spot import PRINT
 
 _TRIES = 500  # some hundred milliseconds; a rotation renames for some
@@ -25,12 +25,14 @@ _ROTATED = re.compile(
 class Chain:
     """The files of a log that were there at one moment, oldest first, and why others are not
     among them. Whoever takes one out of ``logs`` closes it himself. ``head`` is how the newest one
-    began at that moment: while it does, nothing that it held is in a copy that is not here."""
+    began at that moment: while it does, nothing that it held is in a copy that is not here.
+    ``written_us`` is when the last of them was written."""
 
     def __init__(self, path: Path, logs: list[Log], refused: dict[Path, str]) -> None:
         self.path = path
         self.logs = logs
         self.refused = refused
+        self.written_us = max(map(written_us, logs), default=0)
         self.head = logs[-1].read(0, PRINT) if logs else b""
 
     def take(self, wanted: Iterable[Log]) -> list[Log]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from journalrelay.sources.openlog import Key, Log
+from journalrelay.sources.openlog import Key, Log, written_us
 
 PRINT = 256  # bytes at either end that a fingerprint is made of
 
@@ -25,7 +25,8 @@ class Spot:
     """A place in a file: behind the record from ``start`` to ``end``, with what it is known by.
 
     ``head`` is the fingerprint of the first ``min(PRINT, end)`` bytes, ``tail`` that of as many
-    before ``end``.
+    before ``end``. At the very beginning of a file nothing stands that tells it from others, and
+    ``tail`` is when what there was until then was last written, in µs.
     """
 
     dev: int
@@ -54,6 +55,11 @@ class Spot:
         count = min(PRINT, self.end)
         return self.heads(log) and digest(log.read(self.end - count, count)) == self.tail
 
+    def is_before(self, log: Log) -> bool:
+        """Tell whether a file was made, or written, after this place at the beginning of another
+        was noted: what it holds may have stood there."""
+        return self.end == 0 and written_us(log) > int(self.tail, 16)
+
     def is_behind(self, log: Log) -> bool:
         """Tell whether a file is a copy that was made of this one before the place was reached."""
         return log.key != self.key and self.heads(log) and not log.read(self.end - 1, 1)
@@ -73,6 +79,11 @@ def spot_of(text: str) -> Spot:
     if start > end:
         raise ValueError(f"{text!r} is no place in a file")
     return Spot(dev, ino, start, end, found[5], found[6])
+
+
+def beginning_of(log: Log, since_us: int) -> Spot:
+    """Return the place before all that a file holds."""
+    return Spot(*log.key, 0, 0, digest(b""), f"{since_us:016x}")
 
 
 def holding(logs: Sequence[Log], spot: Spot) -> Log | None:

@@ -17,7 +17,7 @@ from journalrelay import clock
 from journalrelay.sources import beginning, succession
 from journalrelay.sources.logline import Hosts, Line, LogRecord, take_apart
 from journalrelay.sources.logtime import SECOND_US
-from journalrelay.sources.openlog import Plain
+from journalrelay.sources.openlog import Plain, written_us
 from journalrelay.sources.reading import Reading, Rewritten
 from journalrelay.sources.rotation import Chain, chain_of
 from journalrelay.sources.sieve import Sieve
@@ -51,7 +51,7 @@ class Stream:
     def seek_time(self, time_us: int) -> None:
         """Go before the first line at or after a time."""
         chain = self._chain()
-        self._begin(beginning.at_time(chain, time_us), chain.head)
+        self._begin(beginning.at_time(chain, time_us), chain)
         self._from_us = time_us
         if self._readings and self._readings[-1].log.read(0, len(chain.head)) != chain.head:
             self.seek_time(time_us)  # truncated since
@@ -74,9 +74,9 @@ class Stream:
         self._from_us = 0
         found = beginning.behind(chain, spots, inclusive=inclusive)
         if found is None:
-            self._begin([Reading(log) for log in chain.take(chain.logs)], chain.head)
+            self._begin([Reading(log) for log in chain.take(chain.logs)], chain)
             return False
-        self._begin([reading for reading, _ in found], chain.head)
+        self._begin([reading for reading, _ in found], chain)
         if not all(spot.is_in(reading.log) for reading, spot in found if spot):
             return self.seek(spots, inclusive=inclusive)  # truncated since it was found
         return True
@@ -92,11 +92,12 @@ class Stream:
             return None
         return self._last.spot(start=self._last.start)
 
-    def _begin(self, readings: list[Reading], head: bytes) -> None:
+    def _begin(self, readings: list[Reading], chain: Chain) -> None:
         self.close()
         self._readings = readings
         if readings:
-            readings[-1].expected = head
+            readings[0].since_us = chain.written_us
+            readings[-1].expected = chain.head
         self._last = None
         self.changed = True
 
@@ -152,6 +153,8 @@ class Stream:
 
     def _close(self, reading: Reading) -> None:
         self._readings.remove(reading)
+        first = self._readings[0]
+        first.since_us = max(first.since_us, written_us(reading.log))
         reading.log.close()
         self.changed = True
 

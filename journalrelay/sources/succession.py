@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from journalrelay.sources.logtime import SECOND_US
-from journalrelay.sources.openlog import Log
-from journalrelay.sources.reading import Reading, is_removed, length_of, written_us
+from journalrelay.sources.openlog import Log, is_removed, written_us
+from journalrelay.sources.reading import Reading, length_of
 from journalrelay.sources.rotation import Chain
 from journalrelay.sources.spot import PRINT, holding
 
