@@ -251,6 +251,10 @@ class LogfileSource:
     def _note_place(self, last: Stream | None) -> None:
         """Note the place once a batch, and the time that it stands for: not from the future,
         since a line can tell any time."""
+        if not any(stream.moved for stream in self._streams):
+            return
+        for stream in self._streams:
+            stream.moved = False
         times = [stream.reached_us() for stream in self._streams]
         reached = [time_us for time_us in times if time_us is not None]
         if not reached and last is None:

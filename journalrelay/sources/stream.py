@@ -42,7 +42,7 @@ class Stream:
         self._refused: str | None = None
         self._last: Reading | None = None
         self.heartbeat: Callable[[], None] = lambda: None
-        self.changed = True
+        self.changed = self.moved = True
         self.foreign: set[bytes] = set()
         self.remarks: list[str] = []
 
@@ -99,7 +99,7 @@ class Stream:
             readings[0].since_us = chain.written_us
             readings[-1].expected = chain.head
         self._last = None
-        self.changed = True
+        self.changed = self.moved = True
 
     def _chain(self) -> Chain:
         chain = chain_of(self.path)
@@ -138,13 +138,13 @@ class Stream:
         self._readings += [Reading(log) for log in newer]
         if newer:
             self._readings[-1].expected = b""
-            self.changed = True
+            self.changed = self.moved = True
 
     def _renewed(self) -> None:
         """Begin the last file anew, after what came between it and what was read."""
         came, whole = succession.renewed(self._chain(), self._readings)
         self._readings[-1:] = came
-        self.changed = True
+        self.changed = self.moved = True
         if not whole:
             self.remarks.append(
                 f"{self.path}: it was truncated, and no copy of it is there: what was logged "
@@ -156,7 +156,7 @@ class Stream:
         first = self._readings[0]
         first.since_us = max(first.since_us, written_us(reading.log))
         reading.log.close()
-        self.changed = True
+        self.changed = self.moved = True
 
     # Reading
 
@@ -183,6 +183,7 @@ class Stream:
         self, reading: Reading, cursor_of: CursorOf, stop_at: int | None = None
     ) -> Iterator[LogRecord]:
         for text, offset in reading.blocks():
+            self.moved = True
             self.heartbeat()
             for start, found in self._sieve.found(text):
                 at = offset + start
