@@ -89,7 +89,8 @@ class Torture:
     def run(self, seconds: float, every: int = 100) -> Came:
         """Torture for a while, and return what came of it."""
         began = time.monotonic()
-        config = f'[relay]\nwindow = "{WINDOW_S}s"\n[source]\nhosts = ["mail"]\n'
+        config = f'[relay]\nwindow = "{WINDOW_S}s"\nmax_addresses = 0\n'
+        config += '[source]\nhosts = ["mail"]\n'
         self.log.touch(mode=0o640)
         with Poprelayd(self.place, "--logfile", str(self.log), config=config) as daemon:
             writer = self._writer(every)
