@@ -86,6 +86,9 @@ class Mail:
 
     def read(self) -> None:
         self.source.refresh()
+        self.take()
+
+    def take(self) -> None:
         for record in self.source.read(1000):
             self.seen.append(int(record.message.split(b"rip=192.0.2.")[1].split(b",")[0]))
 
@@ -163,6 +166,25 @@ def test_a_writer_that_keeps_the_renamed_file(mail: Mail, number: int) -> None:
     mail.read()
     os.close(late)
     assert sorted(mail.seen) == list(range(mail.written))
+
+
+@pytest.mark.parametrize("suffix", ["", "gz"])
+def test_a_file_seen_empty_is_filled_and_rotated_between_two_looks(mail: Mail, suffix: str) -> None:
+    """Its successor is read after it: whoever is killed in between goes on behind the right one."""
+    mail.log(2)
+    mail.check()
+    mail.rotate()
+    mail.check()
+    mail.source.refresh()
+    mail.log(2)
+    mail.rotate()
+    if suffix:
+        compress(mail.renamed(1), suffix)
+    mail.log(2)
+    mail.take()
+    assert mail.seen == list(range(len(mail.seen)))
+    mail.restart()
+    mail.check()
 
 
 def test_the_new_file_is_long_in_coming(mail: Mail) -> None:

@@ -54,12 +54,24 @@ def _unread(chain: Chain, readings: Sequence[Reading], head: bytes) -> list[Log]
     """Return the predecessors of the last file that are not being read, nor are a copy that is
     being made of it, which begins with ``head``, or with some of that so far."""
     known = _Known(readings)
-    numbers = [n for n, log in enumerate(chain.logs) if log.key == readings[-1].log.key]
     return [
         log
-        for log in chain.logs[: numbers[0] if numbers else None]
+        for log in _until(chain, readings[-1].log)
         if not known.has(log) and not head.startswith(log.read(0, PRINT))
     ]
+
+
+def _until(chain: Chain, last: Log) -> list[Log]:
+    """Return the files that come before one: it may have been renamed since, or compressed, or
+    removed, and what came after it must not be read before it."""
+    keys = [log.key for log in chain.logs]
+    if last.key in keys:
+        return chain.logs[: keys.index(last.key)]
+    head = last.read(0, PRINT)
+    packed = [n for n, log in enumerate(chain.logs) if head and log.read(0, PRINT) == head]
+    if packed:
+        return chain.logs[: packed[-1]]
+    return [log for log in chain.logs if written_us(log) < written_us(last)]
 
 
 def _since(chain: Chain, fresh: list[Log], readings: Sequence[Reading]) -> list[Log]:
