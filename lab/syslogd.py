@@ -21,12 +21,11 @@ SENDERS = (  # CVE-2001-1075, as published and in the words of the server that i
     f'<"{LINE.removesuffix(", session=<x>")}"@example.org>',
 )
 # As poprelayd(8), LOG FILES, says.
-FILES = {
-    "/etc/mail/poprelay.conf.d/logfile.conf": f'[source]\nkind = "logfile"\nlogfile = ["{LOG}"]\n',
-    "/etc/systemd/system/poprelayd.service.d/logfile.conf": (
-        "[Service]\nSupplementaryGroups=adm\n"
-    ),
-}
+SETTINGS = "/etc/mail/poprelay.conf.d/logfile.conf"
+DROP_IN = "/etc/systemd/system/poprelayd.service.d/logfile.conf"
+READ_IT = f'[source]\nkind = "logfile"\nlogfile = ["{LOG}"]\n'
+MAY_READ_IT = "[Service]\nSupplementaryGroups=adm\n"
+RESTART = "systemctl daemon-reload; systemctl restart poprelayd"
 
 
 def follow_a_file(stage: Stage) -> str:
@@ -59,21 +58,29 @@ def follow_a_file(stage: Stage) -> str:
 
 @contextmanager
 def _reading_the_file(stage: Stage) -> Iterator[None]:
-    """Have the daemon read the file while the context is held."""
+    """Have the daemon read the file while the context is held; it says so when it may not."""
     host = stage.host
-    for name, text in FILES.items():
-        path = host.path(name)
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    host.run("systemctl daemon-reload; systemctl restart poprelayd")
+    _put(stage, SETTINGS, READ_IT)
+    host.attempt(RESTART)
+    expect("exit status without the group", host.property("ExecMainStatus"), "77")
+    said = host.run("journalctl -q -o cat -u poprelayd -n 20")
+    expect("what it says", f"{LOG}: permission denied (reading it needs its group" in said, True)
+    _put(stage, DROP_IN, MAY_READ_IT)
+    host.run(RESTART)
     host.await_active()
     expect("what is read", f"{LOG}: as configured" in host.run("journalrelay status"), True)
     yield
-    for name in FILES:
+    for name in (SETTINGS, DROP_IN):
         host.path(name).unlink()
         host.path(name).parent.rmdir()
-    host.run("systemctl daemon-reload; systemctl restart poprelayd")
+    host.run(RESTART)
     host.await_active()
+
+
+def _put(stage: Stage, name: str, text: str) -> None:
+    path = stage.host.path(name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
 
 
 def _road(stage: Stage) -> str:
