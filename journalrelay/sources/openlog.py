@@ -72,9 +72,12 @@ class Packed:
         self.key = status.st_dev, status.st_ino
         self._stream = _unpacked(fd, mark)
         self._began, self._kept = 0, b""
+        self._head = b""
 
     def read(self, offset: int, count: int) -> bytes:
         """Return the bytes at an offset; what cannot be unpacked is as the end of the file."""
+        if offset + count <= len(self._head):
+            return self._head[offset : offset + count]
         if offset < self._began:
             self._stream.close()
             self._stream = _unpacked(self._fd, self._mark)
@@ -82,6 +85,8 @@ class Packed:
         while self._began + len(self._kept) < offset + count and self._more():
             surplus = max(0, min(offset - self._began, len(self._kept) - _KEPT))
             self._kept, self._began = self._kept[surplus:], self._began + surplus
+        if self._began == 0:  # by it files are told, again and again
+            self._head = self._kept[:_KEPT]
         start = offset - self._began
         return self._kept[start : start + count]
 
