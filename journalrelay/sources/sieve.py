@@ -13,8 +13,9 @@ class Sieve:
     """Find the lines that one of ``identifiers`` may have written.
 
     It may find too many, and :func:`logline.take_apart` looks again; all others are passed over
-    here, without a step of Python for each: that takes two thirds of the time of asking line by
-    line. It must fail soon: its quantifiers are possessive, which takes a quarter off.
+    here, without a step of Python for each, which takes a fifth off. It must fail soon: its
+    quantifiers are possessive, which takes a quarter off. The group around the lookahead is not:
+    Python 3.11.2 goes on in the wrong place behind one that is.
     """
 
     def __init__(self, identifiers: Iterable[str]) -> None:
