@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable
 
-from lab import room
+from lab import room, syslogd
 from lab.ailments import AILMENTS
 from lab.mailhost import MAP, MailHost
 from lab.probe import BY_NOBODY, MAY, TRIES
@@ -63,6 +63,7 @@ class Day(Stage):
             self.disable_and_enable,
             self.watchdog,
             self.journald,
+            self.log_file,
             self.needrestart,
             self.upgrade,
             self.reboot,
@@ -261,6 +262,10 @@ class Day(Stage):
         host.await_granted(logged_in, "all logins of the stream")
         expect("restarts of the daemon", host.property("NRestarts"), restarts)
         return f"{len(logged_in)} logins, all granted, the daemon never restarted"
+
+    def log_file(self) -> str:
+        """Read the file that rsyslog writes, through logrotate, instead of the journal."""
+        return syslogd.follow_a_file(self)
 
     def needrestart(self) -> str:
         """A library is replaced under the daemon; needrestart restarts it."""

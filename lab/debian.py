@@ -28,6 +28,8 @@ SERVER = (
 )
 # What poprelayd's own dependencies are, to be installed with it by apt, without a network.
 FETCHED = "python3 python3-systemd python3-sdnotify python3-bsddb3"
+# What writes the mail log to a file, and rotates it.
+SYSLOGD = "rsyslog logrotate python3-inotify"
 BUILDER = "git make ca-certificates lintian"
 
 
@@ -62,6 +64,7 @@ def server(release: int) -> Recipe:
             f"{APT} update",
             f"{APT} install {SERVER}",
             f"{APT} install --download-only {FETCHED}",
+            f"{APT} install --download-only {SYSLOGD}",
             # installed again later, as an upgrade of a library does
             f"{APT} install --download-only --reinstall libsystemd0",
             "rm /usr/sbin/policy-rc.d",

@@ -22,7 +22,7 @@ from journalrelay import popmap as popmap_room
 from journalrelay.cli import main
 from journalrelay.popmap import PopMap
 from journalrelay.report import Report
-from journalrelay.sources.openlog import spot_of
+from journalrelay.sources.spot import spot_of
 from lab import room
 from lab.journald import Journald, login_line
 from lab.journalfile import entry, make_journal

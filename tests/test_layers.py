@@ -37,7 +37,9 @@ LAYERS = (
     },
     {"grant", "notify", "owner", "pages", "patterns.linear", "patterns.fit"},
     {"sources.openlog", "sources.logline", "sources.openjournal"},
-    {"sources.reading", "sources.rotation", "sources.watch"},
+    {"sources.spot", "sources.moments", "sources.sieve", "sources.watch"},
+    {"sources.reading", "sources.rotation"},
+    {"sources.beginning", "sources.succession"},
     {"sources.stream"},
     {"event", "locks", "due"},
     {"patterns.identity", "patterns.tcpd", "cursor", "policy", "mapfile", "names"},
@@ -122,6 +124,7 @@ PURE = {
     "recent",
     "sources.logtime",
     "sources.logline",
+    "sources.sieve",
 } | {module for module in RANK if module.startswith("patterns")}
 
 

@@ -163,9 +163,9 @@ def test_auto_reads_the_journal_where_servers_log_to_it(
         assert why == f"{log}: the journal has no entry of the servers that are read"
         write(log, "192.0.2.7")
         await_granted(daemon, "192.0.2.7")
-        with Sender() as sender:
+        with Sender() as sender:  # journald must see who it is: it may not be gone before
             sender.send(login_line("192.0.2.8"))
-        journald.sync()
+            journald.sync()
         daemon.reload()
         await_granted(daemon, "192.0.2.8")
         why = json.loads(daemon.run("status", "--json").stdout)["why"]

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from journalrelay.errors import NoInputError, PermissionRelayError
-from journalrelay.sources import logfile, stream, watch
+from journalrelay.sources import logfile, stream, succession, watch
 from journalrelay.sources.logfile import Logfiles, LogfileSource
 from journalrelay.sources.logline import LONGEST_LINE
-from journalrelay.sources.reading import BLOCK
+from journalrelay.sources.openlog import BLOCK
 from lab import mailfile
 from lab.journald import login_line
 from lab.wait import wait_for
@@ -86,6 +86,9 @@ class Mail:
 
     def read(self) -> None:
         self.source.refresh()
+        self.take()
+
+    def take(self) -> None:
         for record in self.source.read(1000):
             self.seen.append(int(record.message.split(b"rip=192.0.2.")[1].split(b",")[0]))
 
@@ -163,6 +166,25 @@ def test_a_writer_that_keeps_the_renamed_file(mail: Mail, number: int) -> None:
     mail.read()
     os.close(late)
     assert sorted(mail.seen) == list(range(mail.written))
+
+
+@pytest.mark.parametrize("suffix", ["", "gz"])
+def test_a_file_seen_empty_is_filled_and_rotated_between_two_looks(mail: Mail, suffix: str) -> None:
+    """Its successor is read after it: whoever is killed in between goes on behind the right one."""
+    mail.log(2)
+    mail.check()
+    mail.rotate()
+    mail.check()
+    mail.source.refresh()
+    mail.log(2)
+    mail.rotate()
+    if suffix:
+        compress(mail.renamed(1), suffix)
+    mail.log(2)
+    mail.take()
+    assert mail.seen == list(range(len(mail.seen)))
+    mail.restart()
+    mail.check()
 
 
 def test_the_new_file_is_long_in_coming(mail: Mail) -> None:
@@ -472,6 +494,61 @@ def test_several_files_and_patterns_each_have_their_place(place: Path) -> None:
     assert both() == set()
 
 
+@pytest.mark.parametrize("rotation", ["copytruncate", "rotate"])
+def test_an_empty_file_that_was_rotated_while_nobody_read(place: Path, rotation: str) -> None:
+    """Nothing that it held tells it: but what was written since then does."""
+    mail, other = Mail(place), Mail(place_of(place, "b"))
+    mail.source = mail.opened(str(mail.path), str(other.path))
+    mail.log()
+    mail.check()
+
+    def meanwhile() -> None:
+        for _ in range(2):
+            other.log(2)
+            getattr(other, rotation)()
+        other.log()
+
+    go_on = restarted(mail, other)
+    go_on(meanwhile)
+    mail.read()
+    assert mail.seen == [0, *range(5)]
+    go_on()
+    mail.read()
+    assert len(mail.seen) == 6
+
+
+def test_what_was_there_before_an_empty_file_is_not_read_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(succession, "_QUIET_US", 0)
+    mail, other = Mail(place), Mail(place_of(place, "b"))
+    mail.source = mail.opened(str(mail.path), str(other.path))
+    other.log(2)
+    mail.read()
+    other.rotate()
+    compress(other.renamed(1), "gz")
+    wait_for(lambda: open_files(mail, 1) == 1, "the old file let go")
+    mail.log()
+    mail.read()
+    assert mail.seen == [0, 1, 0]
+    restarted(mail, other)()
+    mail.read()
+    assert mail.seen == [0, 1, 0]
+
+
+def restarted(mail: Mail, other: Mail) -> Callable[..., None]:
+    """Return what has both logs read by another source, from the kept place on."""
+
+    def go_on(disturb: Callable[[], None] = lambda: None) -> None:
+        place = mail.source.place()
+        mail.source.close()
+        disturb()
+        mail.source = mail.opened(str(mail.path), str(other.path))
+        assert place and mail.source.seek_cursor(place[0], inclusive=False)
+
+    return go_on
+
+
 def place_of(place: Path, name: str) -> Path:
     (place / name).mkdir()
     return place / name
@@ -490,6 +567,14 @@ def test_a_pattern_finds_new_files_but_no_predecessors(
     mail.check()
     (place / "mail.err").write_bytes(mail.line(3))
     mail.written += 1
+    mail.check()
+
+
+def test_a_log_of_another_name_is_no_predecessor(mail: Mail) -> None:
+    for name in ("mail2.log", "mail.log2", "mail.log.old", "mail.err", "oldmail.log"):
+        mail.path.with_name(name).write_bytes(mail.line(99))
+    mail.log(2)
+    mail.source.seek_time(0)
     mail.check()
 
 
@@ -547,9 +632,10 @@ def test_lines_of_another_host_are_told_once(mail: Mail) -> None:
     assert mail.source.remarks() == []
 
 
-def open_files(mail: Mail) -> int:
+def open_files(mail: Mail, which: int = 0) -> int:
     mail.read()
-    return len(mail.source._streams[0].files())
+    streams = sorted(mail.source._streams, key=lambda one: len(one.path.parts))
+    return len(streams[which].files())
 
 
 def test_old_files_are_let_go(mail: Mail, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -560,7 +646,7 @@ def test_old_files_are_let_go(mail: Mail, monkeypatch: pytest.MonkeyPatch) -> No
     mail.log()
     mail.check()
     assert len(mail.source._streams[0].files()) == 5
-    monkeypatch.setattr(stream, "_QUIET_US", 0)
+    monkeypatch.setattr(succession, "_QUIET_US", 0)
     wait_for(lambda: open_files(mail) == 2, "two files open")
     mail.renamed(1).unlink()
     wait_for(lambda: open_files(mail) == 1, "one file open")
@@ -573,7 +659,7 @@ def test_few_files_are_held_open(mail: Mail) -> None:
         mail.log()
         mail.rotate()
         mail.check()
-    assert len(mail.source._streams[0].files()) <= stream._MOST + 1
+    assert len(mail.source._streams[0].files()) <= succession._MOST + 1
 
 
 def test_empty_copies_are_let_go_as_well(mail: Mail) -> None:

@@ -12,7 +12,8 @@ from journalrelay.logins import Logins
 from journalrelay.patterns import REGISTRY, Daemon
 from journalrelay.patterns.dovecot import DOVECOT
 from journalrelay.patterns.unvouched import SENDMAIL, identifiers, unread, unvouched
-from journalrelay.sources.logline import Hosts, LogRecord, selector, take_apart
+from journalrelay.sources.logline import Hosts, LogRecord, take_apart
+from journalrelay.sources.sieve import Sieve
 from lab.journald import login_line
 
 CORPUS = Path(__file__).parent / "corpus" / "rsyslog-8.2504"
@@ -27,7 +28,7 @@ def login(text: str | bytes, daemons: tuple[Daemon, ...] = READ) -> Login | None
     """Return the login that a line proves, read as the source reads it."""
     raw = text.encode() if isinstance(text, str) else text
     line = take_apart(raw)
-    if line is None or not selector(identifiers(daemons)).match(raw):
+    if line is None or not list(Sieve(identifiers(daemons)).found(raw + b"\n")):
         return None
     record = LogRecord(line.message, line.fields, lambda: 0, lambda: "")
     found = Logins(daemons, vouched=False).read(record)

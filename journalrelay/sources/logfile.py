@@ -16,11 +16,12 @@ from pathlib import Path
 from journalrelay import clock
 from journalrelay.errors import NoInputError, PermissionRelayError, printable
 from journalrelay.event import Record
-from journalrelay.sources.logline import Hosts, LogRecord, selector
-from journalrelay.sources.openlog import Spot, spot_of
+from journalrelay.sources.logline import Hosts, LogRecord
 from journalrelay.sources.reading import Reading
 from journalrelay.sources.rotation import is_rotated
+from journalrelay.sources.sieve import Sieve
 from journalrelay.sources.source import Source
+from journalrelay.sources.spot import Spot, spot_of
 from journalrelay.sources.stream import Stream
 from journalrelay.sources.watch import Watch
 
@@ -69,7 +70,7 @@ class LogfileSource:
         self, files: Logfiles, identifiers: Iterable[str], ledger: Source | None = None
     ) -> None:
         self._files = files
-        self._select = selector(identifiers)
+        self._sieve = Sieve(identifiers)
         self._hosts = Hosts(files.hosts)
         self._ledger = ledger
         self._watch = Watch()
@@ -216,7 +217,7 @@ class LogfileSource:
         self._glob_at_s = time.monotonic() + _GLOB_EVERY_S
         known = {stream.path for stream in self._streams}
         new = [
-            Stream(path, self._select, self._hosts)
+            Stream(path, self._sieve, self._hosts)
             for path in self._files.paths()
             if path not in known
         ]
@@ -250,6 +251,10 @@ class LogfileSource:
     def _note_place(self, last: Stream | None) -> None:
         """Note the place once a batch, and the time that it stands for: not from the future,
         since a line can tell any time."""
+        if not any(stream.moved for stream in self._streams):
+            return
+        for stream in self._streams:
+            stream.moved = False
         times = [stream.reached_us() for stream in self._streams]
         reached = [time_us for time_us in times if time_us is not None]
         if not reached and last is None:

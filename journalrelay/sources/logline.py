@@ -23,7 +23,7 @@ LONGEST_LINE = 1 << 16
 HEAD = 64  # bytes; no form's time ends behind them
 
 _DATE = b"(?:%s|%s)" % (logtime.YEARLESS, logtime.ISO)
-_OWN = "dovecot"
+OWN = "dovecot"
 # rsyslog's $EscapeControlCharactersOnReceive (#ooo), for control characters only
 _ESCAPE = re.compile(rb"#(0[0-3][0-7]|177)")
 _REPEATED = re.compile(rb"message repeated [0-9]{1,9} times: \[ ?(.*)\]", re.DOTALL)
@@ -111,7 +111,7 @@ def take_apart(text: bytes) -> Line | None:
         if found is None:
             return None
         at = found["at"]
-        fields = {"SYSLOG_IDENTIFIER": _OWN.encode()}
+        fields = {"SYSLOG_IDENTIFIER": OWN.encode()}
         message = found["message"]
         if "process" in found.re.groupindex:
             message = found["process"] + b": " + message
@@ -138,25 +138,6 @@ def moment_of(text: bytes) -> Moment | None:
 _BEGINNING = re.compile(
     rb"(?:dovecot: )?(%s|%s|%s)(?= )" % (logtime.ISO, logtime.YEARLESS, logtime.TAI64N)
 )
-
-
-def selector(identifiers: Iterable[str]) -> re.Pattern[bytes]:
-    """Return what matches the beginning of a line that one of ``identifiers`` may have written.
-
-    It may match too much, and :func:`take_apart` looks again; all other lines are passed over with
-    this one look. So it must fail soon: its quantifiers are possessive, which takes a quarter of
-    the time.
-    """
-    names = sorted(identifiers)
-    any_name = b"|".join(re.escape(name.encode()) for name in names)
-    behind = [rb"[^ ]{1,255}+ (?:%s)[\[:]" % any_name]
-    forms = [rb"%s .{0,64}?(?:%s)[\[:]" % (logtime.TAI64N, any_name)]
-    if _OWN in names:
-        behind.append(rb"[a-z0-9-]{1,32}+: Info: ")
-        forms.append(rb"dovecot: .{15,40}? Info: ")
-    told = b"(?:%s)" % b"|".join(behind)
-    dates = (rb"[^ ]{19,35}+", logtime.YEARLESS, rb"[0-9-]{10} [0-9][^ ]*+")
-    return re.compile(b"|".join([*(b"%s %s" % (date, told) for date in dates), *forms]))
 
 
 class Hosts:

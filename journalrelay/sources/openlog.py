@@ -1,26 +1,18 @@
-"""A log file held open, plain or compressed, and how it is known again.
-
-Its name is nothing to go by, since rotation renames, nor is its inode alone: that of a removed file
-is given out again, a copy has another one, and so has what was compressed. So a place in a file is
-known by what stands there: the file's first bytes, and the last ones before the place.
-"""
+"""A log file held open, plain or compressed, if only its writer could have written it."""
 
 import gzip
-import hashlib
 import lzma
 import os
-import re
 import stat
 import subprocess
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from journalrelay.errors import PermissionRelayError
 
-PRINT = 256  # bytes at either end that a fingerprint is made of
-_CHUNK = 1 << 18
+BLOCK = 1 << 17  # bytes that are read at once
+_KEPT = 256  # bytes of a packed file before those that were asked for last
 _MARKS = (b"\x1f\x8b", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 
 Key = tuple[int, int]
@@ -80,16 +72,21 @@ class Packed:
         self.key = status.st_dev, status.st_ino
         self._stream = _unpacked(fd, mark)
         self._began, self._kept = 0, b""
+        self._head = b""
 
     def read(self, offset: int, count: int) -> bytes:
         """Return the bytes at an offset; what cannot be unpacked is as the end of the file."""
+        if offset + count <= len(self._head):
+            return self._head[offset : offset + count]
         if offset < self._began:
             self._stream.close()
             self._stream = _unpacked(self._fd, self._mark)
             self._began, self._kept = 0, b""
         while self._began + len(self._kept) < offset + count and self._more():
-            surplus = max(0, min(offset - self._began, len(self._kept) - PRINT))
+            surplus = max(0, min(offset - self._began, len(self._kept) - _KEPT))
             self._kept, self._began = self._kept[surplus:], self._began + surplus
+        if self._began == 0:  # by it files are told, again and again
+            self._head = self._kept[:_KEPT]
         start = offset - self._began
         return self._kept[start : start + count]
 
@@ -105,7 +102,7 @@ class Packed:
     def _more(self) -> bool:
         """Unpack some more; tell whether there was any."""
         try:
-            got = self._stream.read(_CHUNK)
+            got = self._stream.read(BLOCK)
         except (OSError, EOFError, zlib.error, lzma.LZMAError):  # cut short, or still being made
             return False
         self._kept += got
@@ -194,62 +191,11 @@ def check_mode(path: Path, status: os.stat_result) -> None:
             )
 
 
-def digest(content: bytes) -> str:
-    """Return a short fingerprint of some bytes."""
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
+def written_us(log: Log) -> int:
+    """Return when a file was last written."""
+    return log.status().st_mtime_ns // 1000
 
 
-@dataclass(frozen=True)
-class Spot:
-    """A place in a file: behind the record from ``start`` to ``end``, with what it is known by.
-
-    ``head`` is the fingerprint of the first ``min(PRINT, end)`` bytes, ``tail`` that of as many
-    before ``end``.
-    """
-
-    dev: int
-    ino: int
-    start: int
-    end: int
-    head: str
-    tail: str
-
-    @property
-    def key(self) -> Key:
-        """Return the file's device and inode."""
-        return self.dev, self.ino
-
-    def __str__(self) -> str:
-        return f"{self.dev:x}.{self.ino:x}.{self.start:x}.{self.end:x}.{self.head}.{self.tail}"
-
-    def heads(self, log: Log) -> bool:
-        """Tell whether a file begins as this one did."""
-        return self.end > 0 and digest(log.read(0, min(PRINT, self.end))) == self.head
-
-    def is_in(self, log: Log) -> bool:
-        """Tell whether a file holds this place; at its very beginning only the inode tells."""
-        if self.end == 0:
-            return log.key == self.key
-        count = min(PRINT, self.end)
-        return self.heads(log) and digest(log.read(self.end - count, count)) == self.tail
-
-    def is_behind(self, log: Log) -> bool:
-        """Tell whether a file is a copy that was made of this one before the place was reached."""
-        return log.key != self.key and self.heads(log) and not log.read(self.end - 1, 1)
-
-
-_FURTHEST = (1 << 63) - 1  # what a file's offset can be
-_SPOT = re.compile(
-    "([0-9a-f]{1,16})" + r"\.([0-9a-f]{1,16})" * 3 + r"\.([0-9a-f]{16})" * 2, re.ASCII
-)
-
-
-def spot_of(text: str) -> Spot:
-    """Return the place that a text spells, or raise ValueError."""
-    found = _SPOT.fullmatch(text)
-    if not found:
-        raise ValueError(f"{text!r} is no place in a file")
-    dev, ino, start, end = (int(number, 16) for number in found.groups()[:4])
-    if not start <= end <= _FURTHEST:
-        raise ValueError(f"{text!r} is no place in a file")
-    return Spot(dev, ino, start, end, found[5], found[6])
+def is_removed(log: Log) -> bool:
+    """Tell whether a file has no name any more."""
+    return log.status().st_nlink == 0

@@ -1,18 +1,15 @@
 """One file of a log, and how far it has been read."""
 
-from bisect import bisect_right
 from collections.abc import Iterator
 
 from journalrelay import clock
 from journalrelay.sources import logtime
-from journalrelay.sources.logline import HEAD as _HEAD
 from journalrelay.sources.logline import LONGEST_LINE, moment_of
 from journalrelay.sources.logtime import Known, Moment
-from journalrelay.sources.openlog import PRINT, Log, Spot, digest
+from journalrelay.sources.moments import Samples, every_moment, sampled_moments
+from journalrelay.sources.openlog import BLOCK, Log, written_us
+from journalrelay.sources.spot import PRINT, Spot, beginning_of, digest
 
-BLOCK = 1 << 18
-_EVERY_LINE = 4 << 20  # bytes; in a longer rest of a file one line in 64 KiB tells the year
-_STEP = 1 << 16
 _COARSE_STEP = 1 << 20
 _NOTHING = Known(0)
 
@@ -25,18 +22,20 @@ class Rewritten(Exception):
 class Reading:
     """A file and a place in it. Lines before ``end`` have been read, ``start`` is where the last
     record began. ``expected`` is how the file must begin for its first line to be read, empty when
-    that is not known yet and None when it does not matter."""
+    that is not known yet and None when it does not matter. ``since_us`` is when what there was
+    before it, and it itself, was last written, as far as that is known."""
 
     def __init__(self, log: Log, end: int = 0, start: int | None = None) -> None:
         self.log = log
         self.touched = end > 0
         self.expected: bytes | None = None
         self.opened_us = clock.now_us()
+        self.since_us = written_us(log)
         self._looked: tuple[int, int] | None = None
         self._ended_at = self._ended_us = 0
         self._go(end)
         self.start = end if start is None else start
-        self._samples: _Samples | None = None
+        self._samples: Samples | None = None
 
     def _go(self, end: int) -> None:
         self.end = self.start = end
@@ -47,6 +46,8 @@ class Reading:
     def spot(self, *, start: int | None = None, end: int | None = None) -> Spot:
         """Return the place: of what was read so far, or of a record of the block at hand."""
         end = self.end if end is None else end
+        if end == 0:
+            return beginning_of(self.log, self.since_us)
         stop = end - self._base
         return Spot(
             *self.log.key,
@@ -153,7 +154,7 @@ class Reading:
         if moment.year:
             return Known(latest_us, after_us)
         if self._samples is None:
-            self._samples = _Samples(self.log, offset)
+            self._samples = Samples(self.log, offset)
         return Known(latest_us, after_us, *self._samples.turns(moment, offset))
 
     def first_time_us(self) -> int | None:
@@ -187,69 +188,9 @@ class Reading:
         self._go(before)
 
 
-class _Samples:
-    """Times of lines from an offset to the end of the file, to see where the year turns."""
-
-    def __init__(self, log: Log, offset: int) -> None:
-        size = log.status().st_size
-        if size - offset <= _EVERY_LINE or log.packed:
-            seen = every_moment(log, offset)
-        else:
-            seen = sampled_moments(log, offset, _STEP)
-        found = [(at, moment) for at, moment in seen if moment.offset_s is None]
-        self._offsets = [at for at, _ in found]
-        self._moments = [moment for _, moment in found]
-        self._turns = [0] * len(found)
-        for index in range(len(found) - 2, -1, -1):
-            turn = logtime.turns_between(self._moments[index], self._moments[index + 1])
-            self._turns[index] = self._turns[index + 1] + turn
-
-    def turns(self, moment: Moment, offset: int) -> tuple[int, Moment | None]:
-        """Return how often the year turns behind the line at an offset, and the last line."""
-        index = bisect_right(self._offsets, offset)
-        if index == len(self._offsets):
-            return 0, None
-        turn = logtime.turns_between(moment, self._moments[index])
-        return self._turns[index] + turn, self._moments[-1]
-
-
-def every_moment(log: Log, offset: int) -> Iterator[tuple[int, Moment]]:
-    """Yield offset and time of each line from the beginning of one on, where it tells a time."""
-    while got := log.read(offset, BLOCK):
-        at, end = 0, got.rfind(b"\n") + 1
-        while at < end:
-            behind = got.find(b"\n", at) + 1
-            moment = moment_of(got[at : min(behind, at + _HEAD)])
-            if moment:
-                yield offset + at, moment
-            at = behind
-        if not end and len(got) < BLOCK:
-            return
-        offset += end or len(got)
-
-
-def sampled_moments(log: Log, offset: int, step: int) -> Iterator[tuple[int, Moment]]:
-    """Yield the same for one line at ``offset``, where one begins, and behind every ``step``
-    bytes, where one is found nearby."""
-    began = offset
-    while got := log.read(offset, _STEP):
-        at = 0 if offset == began else got.find(b"\n") + 1
-        while 0 <= at < len(got) and (at or offset == began):
-            moment = moment_of(got[at : at + _HEAD])
-            if moment:
-                yield offset + at, moment
-                break
-            at = got.find(b"\n", at) + 1
-            if not at:
-                break
-        offset += step
-
-
-def written_us(log: Log) -> int:
-    """Return when a file was last written."""
-    return log.status().st_mtime_ns // 1000
-
-
-def is_removed(log: Log) -> bool:
-    """Tell whether a file has no name any more."""
-    return log.status().st_nlink == 0
+def length_of(log: Log) -> int:
+    """Return how many bytes a file holds, unpacked."""
+    length = 0
+    while got := log.read(length, BLOCK):
+        length += len(got)
+    return length

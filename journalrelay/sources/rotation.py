@@ -8,7 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from journalrelay.errors import RelayError
-from journalrelay.sources.openlog import PRINT, Key, Log, open_log
+from journalrelay.sources.openlog import Key, Log, open_log, written_us
+from journalrelay.sources.spot import PRINT
 
 _TRIES = 500  # some hundred milliseconds; a rotation renames for some
 _SAME_TIME_NS = 2_000_000_000  # a writer may keep to a renamed file for a moment
@@ -16,17 +17,22 @@ _PACKED = re.compile(r"\.(?:gz|xz|zst)$")
 # logrotate's and newsyslog's numbers, with a word before or behind, and logrotate's dateext
 _NUMBER = re.compile(r"[.-](?P<number>[0-9]{1,5})")
 _DATE = re.compile(r"[.-]?(?P<date>[0-9]{4}-?[0-9]{2}-?[0-9]{2}[0-9T:._-]*|@[0-9a-f]{24}\.\w)")
-_ROTATED = re.compile(r"[.-]?(?:[0-9]+|[0-9]{4}-?[0-9]{2}-?[0-9]{2}.*)(?:\.(?:gz|xz|zst|bz2|Z))?")
+_ROTATED = re.compile(
+    r"(?:[.-][0-9]+|[.-]?[0-9]{4}-?[0-9]{2}-?[0-9]{2}.*)(?:\.(?:gz|xz|zst|bz2|Z))?"
+)
 
 
 class Chain:
     """The files of a log that were there at one moment, oldest first, and why others are not
     among them. Whoever takes one out of ``logs`` closes it himself. ``head`` is how the newest one
-    began at that moment: while it does, nothing that it held is in a copy that is not here."""
+    began at that moment: while it does, nothing that it held is in a copy that is not here.
+    ``written_us`` is when the last of them was written."""
 
-    def __init__(self, logs: list[Log], refused: dict[Path, str]) -> None:
+    def __init__(self, path: Path, logs: list[Log], refused: dict[Path, str]) -> None:
+        self.path = path
         self.logs = logs
         self.refused = refused
+        self.written_us = max(map(written_us, logs), default=0)
         self.head = logs[-1].read(0, PRINT) if logs else b""
 
     def take(self, wanted: Iterable[Log]) -> list[Log]:
@@ -81,7 +87,7 @@ def _opened(path: Path) -> tuple[Chain, list[tuple[str, Key]]]:
             refused[name] = f"{name}: permission denied (reading it needs its group: often adm)"
         except OSError as error:
             refused[name] = f"{name}: {error.strerror} (it is not read)"
-    return Chain(logs, refused), seen
+    return Chain(path, logs, refused), seen
 
 
 def _keys(names: Sequence[Path]) -> list[tuple[str, Key]]:
