@@ -4,7 +4,6 @@ They are raised where the fact is known and printed in one place, :func:`journal
 Exit codes are those of sysexits(3); 1 is a negative answer and not an error.
 """
 
-import errno
 import os
 from collections.abc import Iterable
 
@@ -81,6 +80,6 @@ def translate(error: OSError, what: str, mend: str) -> RelayError:
     text = f"{what}: {error.strerror or error} ({mend})"
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return NoInputError(text)
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+    if isinstance(error, PermissionError):
         return PermissionRelayError(text)
     return TryAgainError(text)

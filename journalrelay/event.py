@@ -119,6 +119,14 @@ class Logout(NamedTuple):
     boot: bytes = b""
 
 
+class Lost(NamedTuple):
+    """Records of ``unit`` that were logged and are nowhere to be read."""
+
+    unit: str
+    records: int
+    logged_at_us: int
+
+
 class HandGrant(NamedTuple):
     """The operator granted ``network`` until ``expiry_s`` (``journalrelay grant``)."""
 
@@ -136,4 +144,4 @@ class Revocation(NamedTuple):
     clock_ahead_us: int = 0
 
 
-Event = Login | Logout | HandGrant | Revocation
+Event = Login | Logout | Lost | HandGrant | Revocation

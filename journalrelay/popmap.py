@@ -82,10 +82,13 @@ class PopMap(MapFile):
             finally:
                 os.unlink(beside)
 
-    def touch(self) -> None:
-        """Move mtime forward: a kill may have come between an earlier sync and its mtime."""
-        with self.changing():
+    def touch(self) -> bool:
+        """Move mtime forward: a kill may have come between an earlier sync and its mtime. Tell
+        whether one has, before the sync or after it."""
+        cut = self.cut_short()
+        with self.changing(mends=True):
             pass
+        return cut
 
     def fault(self, furthest_s: int) -> str | None:
         """Return why the file cannot be believed, or None.
@@ -430,6 +433,14 @@ def _open_to_others(fd: int) -> str | None:
     same."""
     others = os.fstat(fd).st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     return "others than its owner can write it" if others else None
+
+
+def cut_short(path: Path) -> str:
+    """Return what an operator is told when the last commit did not come to its end."""
+    return (
+        f"{path}: a commit was cut short, or others wrote to it: something may be missing (it is "
+        "mended from the journal by: systemctl restart poprelayd)"
+    )
 
 
 def damaged(path: Path, damage: str) -> str:

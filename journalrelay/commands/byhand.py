@@ -15,6 +15,7 @@ from journalrelay.commands import NO
 from journalrelay.commands.address import revoked_network, typed_network
 from journalrelay.errors import NoInputError, PermissionRelayError, UnavailableError, UsageError
 from journalrelay.grant import Network, map_key, spell
+from journalrelay.popmap import cut_short
 from journalrelay.site import Site
 from journalrelay.timespan import format_span
 
@@ -96,6 +97,8 @@ def expire(site: Site, *, dry_run: bool) -> int:
         expired = popmap.expire(now_s)
         if expired:
             _tell(site, expired)
+    if popmap.cut_short():
+        print(f"journalrelay: {cut_short(popmap.path)}", file=sys.stderr)
     return os.EX_OK
 
 

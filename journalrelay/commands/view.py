@@ -1,6 +1,7 @@
 """``list``, ``check`` and ``status``: what is granted, to whom, and how the daemon is."""
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from journalrelay.commands.address import typed_address
 from journalrelay.errors import NoInputError, PermissionRelayError, printable
 from journalrelay.grant import client_keys, parse_key, spell
 from journalrelay.locks import daemon_pid
+from journalrelay.popmap import cut_short
 from journalrelay.site import Site
-from journalrelay.timespan import format_span
+from journalrelay.timespan import format_span, format_time
 
 
 def list_grants(site: Site, *, as_json: bool, bare: bool = False) -> int:
@@ -47,8 +49,11 @@ def check(site: Site, text: str) -> int:
     """Say whether popip lets an address relay, and why: 0 yes, 1 no."""
     address = typed_address(text)
     now_s = clock.now_us() // 1_000_000
+    popmap = site.popmap_for_good()
     try:
-        found = site.popmap_for_good().look_up(client_keys(address))
+        found = popmap.look_up(client_keys(address))
+        if popmap.cut_short():
+            print(f"journalrelay: {cut_short(popmap.path)}", file=sys.stderr)
     except NoInputError as error:
         print(f"{address}: may not relay: {error}")
         return NO
@@ -116,6 +121,11 @@ def _print_status(site: Site, facts: dict[str, Any]) -> None:
         )
         if counts:
             print(f"{title:10} {counts}")
+    for unit, count in facts.get("suppressed", {}).items():
+        print(f"lost       {count} lines of {printable(unit)} were suppressed by journald")
+    if facts.get("gap_from_us"):
+        ends = [format_time(facts[end]) for end in ("gap_from_us", "gap_to_us")]
+        print(f"lost       what was logged from {ends[0]} to {ends[1]} was gone at the start")
     if facts.get("last_fault"):
         print(f"fault      {printable(str(facts['last_fault']))}")
 
