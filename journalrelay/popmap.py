@@ -77,6 +77,8 @@ class PopMap(MapFile):
                 return
             beside = self._write_beside({})
             try:
+                stamp_s = int(time.time())
+                os.utime(beside, (stamp_s, stamp_s))
                 with suppress(FileExistsError):
                     os.link(beside, self.path)
             finally:

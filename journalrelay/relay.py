@@ -142,7 +142,7 @@ class Relay:
         if self.settle_map(now_us, notes):
             return notes if place or not missing else []  # a first start is nothing amiss
         if place is None or self._doubts(place, now_us, notes):
-            self.rebuild(now_us)
+            self.rebuild(now_us, self._witness)
         else:
             self._go_behind(place, now_us, notes)
         return notes
@@ -191,7 +191,7 @@ class Relay:
                 self._do_by_hand(event, changes, now_us, removing=True)
         return changes
 
-    def rebuild(self, now_us: int) -> None:
+    def rebuild(self, now_us: int, witness: Witness = unwitnessed) -> None:
         """Write the map anew from what the journal says, and go on from its end."""
         began_us = clock.monotonic_us()
         self._sound = False
@@ -200,7 +200,7 @@ class Relay:
         self._source.seek_time(now_us - self._rules.look_back_us)
         self._recalled = False
         self._warm_up(now_us, known=None)
-        while self._gather(changes, now_us, BATCH, unwitnessed) == BATCH:
+        while self._gather(changes, now_us, BATCH, witness) == BATCH:
             self._source.refresh()
             now_us += clock.monotonic_us() - began_us
             began_us = clock.monotonic_us()

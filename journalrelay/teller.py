@@ -112,8 +112,8 @@ class Teller:
             return
         self._suppressed_us[lost.unit] = now_us + _HOUR_US
         self.fault(
-            f"journald suppressed {lost.records} lines of {printable(lost.unit)}, logins among them "
-            "perhaps (raise RateLimitBurst=, journald.conf(5), or the unit's LogRateLimitBurst=)"
+            f"journald suppressed {lost.records} lines of {printable(lost.unit)}, logins among "
+            "them perhaps (raise RateLimitBurst=, journald.conf(5), or the unit's LogRateLimitBurst=)"
         )
 
     def ready(self) -> None:

@@ -7,8 +7,8 @@ A daemon's start, its commits and kept places, an expire and a stop are recorded
 record is cut off at each of its calls, and played back as a disk may have it: of what was written
 to a file since it was synced last, any subset of the 512-byte sectors; of the directory's changes
 since it was synced, any first part. Each of these disks is given to the code of a start, in
-another boot. Prints how many there were, how many of them hold a grant that nobody has, though the
-map is whole to look at, and how many were not what the journal says after the start.
+another boot. Prints how many there were, how many of them hold a grant that nobody ever had, though
+the map is whole to look at, and how many were not what the journal says after the start.
 """
 
 import os
@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -175,7 +175,7 @@ class Came:
     def __str__(self) -> str:
         return (
             f"cut off at {self.calls} calls, {self.disks} disks: {self.believable} maps whole to "
-            f"look at, {self.wrong_before} of them with a grant that nobody has; after a start "
+            f"look at, {self.wrong_before} of them with a grant nobody ever had; after a start "
             f"{self.wrong} not as the journal says, {self.crashed} starts crashed; the slowest "
             f"took {self.slowest_s:.2f} s"
         )
@@ -219,19 +219,25 @@ def fail(home: Home, samples: int, seed: int, every: int = 1) -> Came:
         if not changed or changes % every:
             continue
         came.calls += 1
-        journal = MemoryJournal()
-        journal.log(*(entry for chapter in told[: disk.chapter] for entry in chapter))
+        journal, ever = MemoryJournal(), dict[bytes, int]()
+        for chapter in told[: disk.chapter]:
+            journal.log(*chapter)
+            for key, expiry in truth(story.rows(journal), story.WINDOW_S, home.map).items():
+                ever[key] = max(expiry, ever.get(key, 0))
         for outcome in disk.outcomes(chance, samples):
             for left in home.place.iterdir():
                 left.unlink()
             for name, file, which in outcome:
                 file.put(home.place / name, which, chance.random() < 0.5)
-            _judge(home, journal, at_us, came)
+            _judge(home, journal, ever, at_us, came)
     return came
 
 
-def _judge(home: Home, journal: MemoryJournal, at_us: int, came: Came) -> None:
-    """Look at one disk, start on it, and look again; each in a child that may die of it."""
+def _judge(
+    home: Home, journal: MemoryJournal, ever: Mapping[bytes, int], at_us: int, came: Came
+) -> None:
+    """Look at one disk, start on it, and look again; each in a child that may die of it. ``ever``
+    is what was granted at some time."""
     came.disks += 1
     now_s = at_us // story.SECOND_US
     wanted = truth(story.rows(journal), story.WINDOW_S, home.map)
@@ -240,7 +246,7 @@ def _judge(home: Home, journal: MemoryJournal, at_us: int, came: Came) -> None:
         try:
             if home.popmap().fault(now_s + 8 * 86_400):
                 return 0
-            return 2 if difference(home.popmap().read(), wanted, now_s)[1] else 1
+            return 2 if difference(home.popmap().read(), ever, now_s)[1] else 1
         except RelayError:
             return 0
 

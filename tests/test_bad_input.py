@@ -648,6 +648,7 @@ def junk(host: Host) -> Host:
     """Have all that in the map, beside its grant."""
     for key, value in JUNK.items():
         write(host.map, key, value)
+    os.utime(host.map, (host.now_s, host.now_s))  # as one of us leaves it, at a whole second
     return host
 
 
