@@ -26,6 +26,7 @@ from journalrelay.teller import Teller
 
 _SECOND_S, _MINUTE_S = 1.0, 60.0
 _MORE_TO_START_S = 60
+_RETRY_S, _RETRY_AT_MOST_S = 0.1, 5.0
 _ENDING = {signal.SIGTERM, signal.SIGINT}
 
 
@@ -41,6 +42,8 @@ class Daemon:
         self._site: Site
         self._source: Source
         self._due_s = self._count_due_s = self._recount_s = 0.0
+        self._hindered = False
+        self._retry_s = self._retry_at_s = 0.0
         self._counted: int | None = None
         self._poll = select.poll()
         self._polled: int | None = -1
@@ -58,6 +61,7 @@ class Daemon:
                 if not self._turn():
                     self._wait(woken)
             self._notifier.stopping()
+            self._retry_at_s = 0.0
             self._finish()
             self._relay.save()
             self._teller.stopped()
@@ -82,9 +86,10 @@ class Daemon:
             parts = site.parts()
             undo.callback(parts.source.close)
             parts.popmap.sweep()
-            relay = Relay(parts, teller.witness, self._progress)
+            relay = Relay(parts, teller.witness, self._progress, teller.lost)
             teller.report.source, teller.report.why = parts.source.name, parts.why
             notes = relay.start(clock.now_us())
+            teller.report.gap_from_us, teller.report.gap_to_us = relay.gap or (None, None)
             undo.pop_all()
         if self._lock is not None:
             self._source.close()
@@ -122,16 +127,45 @@ class Daemon:
         self._notifier.ready()
 
     def _turn(self) -> bool:
-        """Do one batch and what is due; tell whether the source holds more already."""
+        """Do one batch and what is due; tell whether the source holds more already.
+
+        Once it is ready, what cannot be written does not end the daemon: to be started again
+        would not help, and say the same each time. It reads on, and tries again.
+        """
         self._source.refresh()
-        step = self._relay.step(clock.now_us())
-        self._teller.report.records += step.records
-        self._teller.committed(step.committed)
-        now_s = time.monotonic()
-        if now_s >= self._due_s:
-            self._due_s = now_s + _SECOND_S
-            self._look_after(step.more)
-        return step.more
+        hold = time.monotonic() < self._retry_at_s
+        try:
+            step = self._relay.step(clock.now_us(), hold=hold)
+            self._teller.report.records += step.records
+            now_s = time.monotonic()
+            if hold:
+                return step.more
+            self._teller.committed(step.committed)
+            if now_s >= self._due_s:
+                self._due_s = now_s + _SECOND_S
+                self._look_after(step.more)
+                self._go_on()
+            return step.more
+        except RelayError as error:
+            if not self._ready:
+                raise
+            self._hold(error)
+            return False
+
+    def _hold(self, error: RelayError) -> None:
+        """Note what is in the way, and when to try again: after 0.1 s, doubling up to 5 s."""
+        self._retry_s = min(_RETRY_AT_MOST_S, 2 * self._retry_s or _RETRY_S)
+        self._retry_at_s = time.monotonic() + self._retry_s
+        self._hindered = True
+        self._teller.hindered(str(error))
+        with suppress(RelayError):  # this may be what cannot be written
+            self._teller.report.write(self._site.status_file)
+
+    def _go_on(self) -> None:
+        """Note that all could be written."""
+        if self._hindered:
+            self._hindered, self._retry_s = False, 0.0
+            self._teller.unhindered()
 
     def _wait(self, woken: socket.socket) -> None:
         """Wait until the source or a signal has something, but look again before long."""

@@ -5,7 +5,6 @@ Exit codes are those of sysexits(3); 1 is a negative answer and not an error.
 """
 
 import difflib
-import errno
 import os
 from collections.abc import Iterable
 
@@ -80,6 +79,6 @@ def translate(error: OSError, what: str, mend: str) -> RelayError:
     text = f"{what}: {error.strerror or error} ({mend})"
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return NoInputError(text)
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+    if isinstance(error, PermissionError):
         return PermissionRelayError(text)
     return TryAgainError(text)

@@ -124,6 +124,15 @@ class Logout:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """Records of ``unit`` that were logged and are nowhere to be read."""
+
+    unit: str
+    count: int
+    logged_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class HandGrant:
     """The operator granted ``network`` until ``expiry_s`` (``journalrelay grant``)."""
 
@@ -142,4 +151,4 @@ class Revocation:
     clock_ahead_us: int = 0
 
 
-Event = Login | Logout | HandGrant | Revocation
+Event = Login | Logout | Lost | HandGrant | Revocation

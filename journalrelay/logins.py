@@ -13,6 +13,7 @@ from journalrelay.event import (
     NOWHERE,
     Login,
     Logout,
+    Lost,
     Process,
     Record,
     claimed_process_of,
@@ -20,7 +21,7 @@ from journalrelay.event import (
 )
 from journalrelay.forgery import Predecessors
 from journalrelay.patterns import Daemon, Dispatch, Told
-from journalrelay.patterns.identity import listed
+from journalrelay.patterns.identity import Like, Values, listed
 
 # systemd's SD_MESSAGE_JOURNAL_DROPPED: journald's rate limit has swallowed entries of a unit. It
 # says so right before the next entry of that unit.
@@ -46,6 +47,7 @@ class Logins:
         self._dispatch = Dispatch(daemons := tuple(daemons), by_name=by_name, logouts=sessions)
         self._ending = _ending(daemons) if sessions else {}
         self._watched = _units(daemon for daemon in daemons if daemon.forgeable)
+        self._units = _all_units(daemons)
         self.look_back_us = correlate.LONGEST_US if remembers(daemons) else 0
         self.forget()
 
@@ -54,17 +56,16 @@ class Logins:
         self._connections = Connections()
         self._predecessors = Predecessors()
 
-    def read(self, record: Record) -> Login | Logout | None:
-        """Return the login that the record proves, or the logout; remember what it tells.
+    def read(self, record: Record) -> Login | Logout | Lost | None:
+        """Return the login that the record proves, the logout, or what was lost; remember what
+        it tells.
 
         A logout is believed of whom a login is not: to end a session too soon does little harm.
         """
         told = self._dispatch.read(record)
         doubt = self._doubt(record, told) if self._watched else ""
         if told is None:
-            if record.message.startswith(_LOST):
-                self._lose(record)
-            return None
+            return self._lose(record) if record.message.startswith(_LOST) else None
         if told.tells == "connect":
             self._connect(record, told, doubt)
             return None
@@ -114,15 +115,25 @@ class Logins:
             return None
         return told._replace(address=by.address, host=by.host, server=told.server or by.server)
 
-    def _lose(self, record: Record) -> None:
-        """Take notice of what journald says it has swallowed."""
+    def _lose(self, record: Record) -> Lost | None:
+        """Take notice of what journald says it has swallowed; return what that was if it may
+        have been a login."""
         if (
-            record.field("MESSAGE_ID") == _LOST_ID.encode()
-            and record.field("_TRANSPORT") == b"driver"
+            record.field("MESSAGE_ID") != _LOST_ID.encode()
+            or record.field("_TRANSPORT") != b"driver"
         ):
-            unit = record.field("OBJECT_SYSTEMD_UNIT")
-            self._connections.forget(unit)
-            self._predecessors.forget(unit, record.logged_at_us())
+            return None
+        unit = record.field("OBJECT_SYSTEMD_UNIT")
+        self._connections.forget(unit)
+        self._predecessors.forget(unit, record.logged_at_us())
+        if unit is None or not any(_is_one_of(unit, units) for units in self._units):
+            return None
+        count = record.field("N_DROPPED") or b""
+        return Lost(
+            unit.decode("ascii", "backslashreplace"),
+            int(count) if count.isdigit() else 1,
+            record.logged_at_us(),
+        )
 
 
 def remembers(daemons: Iterable[Daemon]) -> bool:
@@ -142,6 +153,20 @@ def _ending(daemons: Iterable[Daemon]) -> dict[str, bool]:
         for pattern in daemon.patterns
         if pattern.tells == "logout"
     }
+
+
+def _all_units(daemons: Iterable[Daemon]) -> frozenset[Values]:
+    return frozenset(
+        daemon.identity_of(pattern).get("_SYSTEMD_UNIT", ())
+        for daemon in daemons
+        for pattern in daemon.patterns
+    )
+
+
+def _is_one_of(unit: bytes, units: Values) -> bool:
+    if isinstance(units, Like):
+        return bool(units.regex.fullmatch(unit))
+    return unit.decode("ascii", "replace") in units
 
 
 def _units(daemons: Iterable[Daemon]) -> frozenset[bytes]:

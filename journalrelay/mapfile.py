@@ -8,6 +8,9 @@ Every writer
 3. sets its mtime to ``max(now, old + 1)`` whole seconds, since sendmail opens a map again only
    when its mtime, in whole seconds, is newer than when it was opened.
 
+A write itself leaves an mtime of some nanoseconds, the stamp after it one of whole seconds. So a
+commit that was cut short shows without having cost anything: by an mtime that is no whole second.
+
 A map that is written anew is renamed into place, and the old file's mtime is moved forward, which
 makes running sendmail processes open the new one.
 """
@@ -22,6 +25,8 @@ from pathlib import Path
 from journalrelay.errors import NoInputError, RelayError, TryAgainError, translate
 from journalrelay.locks import WAIT_S, acquire, daemon_lock, note_map, noted_map
 from journalrelay.owner import as_owner, open_plain
+
+_SECOND_NS = 1_000_000_000
 
 
 class MapReplacedError(TryAgainError):
@@ -65,10 +70,26 @@ class MapFile:
             self._known = identity
         return identity != self._known
 
+    def recognises(self, known: str) -> bool:
+        """Tell whether the file at the path is the one that was ``known``, or one that a command
+        of ours wrote anew since."""
+        identity = self.identity()
+        return identity is not None and identity in (known, noted_map(self.path))
+
+    def cut_short(self) -> bool:
+        """Tell whether the last commit did not come to its end; nobody is at one just now."""
+        with self.locked(fcntl.LOCK_SH) as fd:
+            return _unstamped(fd)
+
     def check_known(self, fd: int) -> None:
         """Raise MapReplacedError unless ``fd`` is the file that was adopted, if one was."""
         if self._known and _identity(fd) != self._known and self.is_foreign():
             raise MapReplacedError(f"{self.path} was removed or replaced")
+
+    def is_stamped(self) -> bool:
+        """Tell whether whoever wrote to the file last has come to his end, and knew how to."""
+        stamp_ns = self.stamp()
+        return stamp_ns is None or stamp_ns % _SECOND_NS == 0 or not self.cut_short()
 
     def stamp(self) -> int | None:
         """Return the file's mtime, which every commit moves, in ns; None when there is no file."""
@@ -117,23 +138,30 @@ class MapFile:
                     os.close(fd)
 
     @contextmanager
-    def changing(self) -> Iterator[int]:
+    def changing(self, mends: bool = False) -> Iterator[int]:
         """Yield the locked file to write to; then move its mtime, also when writing failed.
 
         Writing itself sets mtime to now, which may be earlier than what sendmail has seen, when
-        commits came faster than seconds. So the stamp goes on from what it was before.
+        commits came faster than seconds. So the stamp goes on from what it was before. That a
+        commit was cut short still shows behind it, unless the caller ``mends`` that, as everybody
+        does who has adopted the map and applies to it all that is logged.
         """
         with self.locked(fcntl.LOCK_EX) as fd:
             before_s = max(int(os.fstat(fd).st_mtime), self.high_water_s())
+            cut = _unstamped(fd) and not mends and not self._known
             try:
                 yield fd
+            except BaseException:
+                cut = True
+                raise
             finally:
-                self._stamp(fd, before_s)
+                self._stamp(fd, before_s, cut)
 
-    def _stamp(self, fd: int, before_s: int) -> None:
+    def _stamp(self, fd: int, before_s: int, cut: bool) -> None:
         now_s = int(time.time())
         stamp_s = max(now_s, before_s + 1)
-        os.utime(fd, (stamp_s, stamp_s))
+        stamp_ns = stamp_s * _SECOND_NS + cut
+        os.utime(fd, ns=(stamp_ns, stamp_ns))
         if stamp_s > now_s:
             self._mark(stamp_s)
 
@@ -185,6 +213,10 @@ def _identity(fd: int) -> str:
     src/dbinc/db_page.h): file systems use an inode number again at once."""
     status = os.fstat(fd)
     return f"{status.st_dev}:{status.st_ino}:{os.pread(fd, 20, 52).hex()}"
+
+
+def _unstamped(fd: int) -> bool:
+    return os.fstat(fd).st_mtime_ns % _SECOND_NS != 0
 
 
 @contextmanager

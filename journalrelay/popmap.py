@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,15 +63,20 @@ class PopMap(MapFile):
                 return
             beside = self._write_beside({})
             try:
+                stamp_s = int(time.time())
+                os.utime(beside, (stamp_s, stamp_s))
                 with suppress(FileExistsError):
                     os.link(beside, self.path)
             finally:
                 os.unlink(beside)
 
-    def touch(self) -> None:
-        """Move mtime forward: a kill may have come between an earlier sync and its mtime."""
-        with self.changing():
+    def touch(self) -> bool:
+        """Move mtime forward: a kill may have come between an earlier sync and its mtime. Tell
+        whether one has, before the sync or after it."""
+        cut = self.cut_short()
+        with self.changing(mends=True):
             pass
+        return cut
 
     def fault(self, furthest_s: int) -> str | None:
         """Return why the file cannot be believed, or None.
@@ -251,6 +257,14 @@ class PopMap(MapFile):
         handle.close(db.DB_NOSYNC)
         os.chmod(beside, 0o644)
         return beside
+
+
+def cut_short(path: Path) -> str:
+    """Return what an operator is told when the last commit did not come to its end."""
+    return (
+        f"{path}: a commit was cut short, or others wrote to it: something may be missing (it is "
+        "mended from the journal by: systemctl restart poprelayd)"
+    )
 
 
 def damaged(path: Path, damage: str) -> str:

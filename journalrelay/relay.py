@@ -22,13 +22,14 @@ from journalrelay.event import (
     HandGrant,
     Login,
     Logout,
+    Lost,
     Passed,
     Record,
     Revocation,
 )
 from journalrelay.grant import Network, map_key
 from journalrelay.limits import Known
-from journalrelay.logins import LOST_MATCHES, Logins, remembers
+from journalrelay.logins import LOST_MATCHES, Logins
 from journalrelay.mapfile import MapReplacedError
 from journalrelay.names import Answer, Names
 from journalrelay.patterns import Daemon, identity
@@ -36,6 +37,7 @@ from journalrelay.policy import Revocations, Rules, Verdict, decide_by_hand, pas
 from journalrelay.popmap import PopMap
 from journalrelay.recent import Recent
 from journalrelay.sources.source import Source
+from journalrelay.timespan import format_time
 
 BATCH = 10_000
 
@@ -83,6 +85,7 @@ class Relay:
         parts: Parts,
         witness: Witness = unwitnessed,
         heartbeat: Callable[[], None] = lambda: None,
+        lost: Callable[[Lost], None] = lambda lost: None,
     ) -> None:
         self._source = parts.source
         self._names = parts.names
@@ -97,6 +100,7 @@ class Relay:
         self._popmap = parts.popmap
         self._kept = parts.kept
         self._witness = witness
+        self._lost = lost
         self._heartbeat = parts.source.heartbeat = heartbeat
         self._anew = f"the map is made anew from {parts.source.called}"
         self._revocations = Revocations()
@@ -105,7 +109,10 @@ class Relay:
         self._moves: int | None = None
         self._rebooted_us = 0
         self._recalled = False
+        self.gap: tuple[int, int] | None = None  # from when to when entries are gone, µs
         self._saved: tuple[str, str] | None = None
+        self._boot = clock.boot_id()
+        self._sound = True  # the map has what was read, but for what is pending
         self._mended: str | None = None
 
     # Starting
@@ -113,16 +120,19 @@ class Relay:
     def start(self, now_us: int) -> list[str]:
         """Make the map believable and go to where reading goes on; return what was amiss.
 
-        A map that is missing, damaged or of another clock is made anew from the journal. Else
-        reading goes on behind the kept place, or from the last window when there is none, it is
-        garbage, vacuumed, too old to matter, or belongs to another map.
+        A map that is missing, damaged, of another clock, or not known to be what was kept in this
+        boot is made anew from the journal. Else reading goes on behind the kept place, or from
+        the last window when it is garbage, vacuumed or too old to matter.
         """
         notes: list[str] = []
         place = self.kept_place(notes)
         missing = self._popmap.identity() is None
+        self._note_gap(place, now_us, notes)
         if self.settle_map(now_us, notes):
             return notes if place or not missing else []  # a first start is nothing amiss
-        if not self._settle_clock(place, now_us, notes):
+        if place is None or self._doubts(place, now_us, notes):
+            self.rebuild(now_us, self._witness)
+        else:
             self._go_behind(place, now_us, notes)
         return notes
 
@@ -131,14 +141,21 @@ class Relay:
         self._popmap.adopt()
         place = self.kept_place(notes)
         self._go_behind(place, now_us, notes)
-        if place and place.boot == clock.boot_id():  # that it was set back is for the daemon to see
+        if place is None:
+            return
+        self._boot = place.boot  # whether its map is to be believed is for the daemon to say,
+        if place.boot == clock.boot_id():  # and to see that the clock was set back
             self._clock_us = max(self._clock_us, place.clock_us)
 
     def settle_map(self, now_us: int, notes: list[str]) -> bool:
         """Make the map anew if it is missing or damaged; tell whether that was done."""
         fault = self._fault(now_us)
         if fault is None:
-            self._popmap.touch()
+            if self._popmap.touch():
+                notes.append(
+                    f"{self._popmap.path}: a commit was cut short; it is done again from "
+                    f"{self._source.called}"
+                )
             self._popmap.adopt()
             return False
         notes.append(fault)
@@ -163,15 +180,16 @@ class Relay:
                 self._do_by_hand(event, changes, now_us, removing=True)
         return changes
 
-    def rebuild(self, now_us: int) -> None:
+    def rebuild(self, now_us: int, witness: Witness = unwitnessed) -> None:
         """Write the map anew from what the journal says, and go on from its end."""
         began_us = clock.monotonic_us()
+        self._sound = False
         changes = self.recall(now_us)
         self._names.forget()
         self._source.seek_time(now_us - self._rules.look_back_us)
         self._recalled = False
         self._warm_up(now_us, known=None)
-        while self._gather(changes, now_us, BATCH, unwitnessed) == BATCH:
+        while self._gather(changes, now_us, BATCH, witness) == BATCH:
             self._source.refresh()
             now_us += clock.monotonic_us() - began_us
             began_us = clock.monotonic_us()
@@ -179,7 +197,9 @@ class Relay:
         self._popmap.replace(changes.granted)
         self._popmap.adopt()
         self._clock_us = clock.offset_us()
+        self._boot = clock.boot_id()
         self._pending = Changes()
+        self._sound = True
 
     def kept_place(self, notes: list[str]) -> Place | None:
         """Return the place that was saved; None, and a note, when it is garbage."""
@@ -205,18 +225,39 @@ class Relay:
         aside = self._popmap.put_aside()
         return f"{path}: {fault}; it is kept as {aside}; {self._anew}"
 
-    def _settle_clock(self, place: Place | None, now_us: int, notes: list[str]) -> bool:
-        """Make the map anew when the clock was set back since ``place`` was kept, which leaves
-        grants too far ahead; tell whether that was done."""
-        if place is None:
-            return False
+    def _doubts(self, place: Place, now_us: int, notes: list[str]) -> bool:
+        """Tell whether the map may be another one than that of ``place``, though it is whole.
+
+        A clock that was set back leaves grants too far ahead. When power fails, a page is written
+        in part, and the digits of two expiries make a third one.
+        """
         same_boot = place.boot == clock.boot_id()
         stepped = same_boot and place.clock_us - clock.offset_us() > self._rules.skew_us
-        if not stepped and place.time_us <= now_us + self._rules.skew_us:
-            return False
-        notes.append(f"the clock was set back; {self._anew}")
-        self.rebuild(now_us)
-        return True
+        if stepped or place.time_us > now_us + self._rules.skew_us:
+            notes.append(f"the clock was set back; {self._anew}")
+            return True
+        if not self._popmap.recognises(place.map):
+            notes.append(f"{self._popmap.path} was removed or replaced; {self._anew}")
+            return True
+        return not same_boot
+
+    def _note_gap(self, place: Place | None, now_us: int, notes: list[str]) -> None:
+        """Note what was logged behind ``place``, late enough to matter, and is gone."""
+        first_us = self._source.first_time_us()
+        if place and first_us and first_us > max(place.time_us, now_us - self._rules.look_back_us):
+            notes.append(
+                f"{self._source.called} begins at {format_time(first_us)}"
+                f"{self._gap(place, first_us, now_us)}"
+            )
+
+    def _gap(self, place: Place, until_us: int, now_us: int) -> str:
+        """Note what may be missing, and return it in words."""
+        since_us = max(place.time_us, now_us - self._rules.look_back_us)
+        self.gap = since_us, until_us
+        return (
+            f": logins since {format_time(since_us)} may be missing (give it more room: "
+            "journald.conf(5))"
+        )
 
     def _go_behind(self, place: Place | None, now_us: int, notes: list[str]) -> None:
         """Go behind the kept place, or to the last window when that cannot be."""
@@ -228,7 +269,8 @@ class Relay:
             try:
                 if self._source.seek_cursor(place.cursor, inclusive=False):
                     return
-                notes.append(f"{self._kept.path}: its entry is gone from {self._source.called}")
+                gone = f"{self._kept.path}: its entry is gone from {self._source.called}"
+                notes.append(gone if self.gap else gone + self._gap(place, now_us, now_us))
             except ValueError:
                 notes.append(f"{self._kept.path}: {place.cursor!r} is no cursor")
         self._pending = by_hand
@@ -236,19 +278,24 @@ class Relay:
 
     # Going on
 
-    def step(self, now_us: int, limit: int = BATCH, *, removing: bool = True) -> Step:
+    def step(
+        self, now_us: int, limit: int = BATCH, *, removing: bool = True, hold: bool = False
+    ) -> Step:
         """Read a batch, decide, and commit what follows. The map is synced when this returns.
+
+        What could not be committed, or not yet on ``hold``, is committed with the next step.
 
         ``removing`` is False on a walk through the past: what was revoked then was taken out of
         the map then, and later logins have opened it again.
         """
         self._clock_us = max(self._clock_us, clock.offset_us())
-        changes, self._pending = self._pending, Changes()
+        changes = self._pending
         count = self._gather(changes, now_us, limit, self._witness, removing)
         self._prolong(changes, now_us)
         committed = Committed([], [])
-        if changes:
+        if changes and not hold:
             committed = self._commit(changes, now_us)
+            self._pending = Changes()
         return Step(count, count == limit, committed)
 
     def weigh(self, now_us: int, limit: int = BATCH) -> Step:
@@ -258,13 +305,19 @@ class Relay:
 
     def mend(self, now_us: int) -> str | None:
         """Notice what makes the map wrong while nothing is logged, make it anew, and return why:
-        a clock that was set back, a map that somebody removed or replaced."""
+        a clock that was set back, a map that somebody removed, replaced or wrote to."""
         why, self._mended = self._mended, None
         if self._clock_us - clock.offset_us() > self._rules.skew_us:
             why = f"the clock was set back; {self._anew}"
             self.rebuild(now_us)
         elif self._popmap.is_foreign():
             why = f"{self._popmap.path} was removed or replaced; {self._anew}"
+            self.rebuild(now_us)
+        elif not self._popmap.is_stamped():
+            why = f"{self._popmap.path} was written to by others, or half; {self._anew}"
+            why = self._fault(now_us) or why
+            self.rebuild(now_us)
+        elif not self._sound:  # making it anew has failed
             self.rebuild(now_us)
         return why
 
@@ -274,11 +327,13 @@ class Relay:
 
     def save(self) -> None:
         """Keep the place that the map has reached: what waits for its host name has not."""
+        if self._pending or not self._sound:
+            return
         self._source.settle()
         read_to = self._names.place(self._source.place())
         if read_to is None:
             return
-        place = Place(*read_to, clock.boot_id(), self._clock_us, self._popmap.known())
+        place = Place(*read_to, self._boot, self._clock_us, self._popmap.known())
         if self._saved != (place.cursor, place.map):
             self._kept.save(place)
             self._saved = place.cursor, place.map
@@ -324,6 +379,8 @@ class Relay:
                     self._judge(told, changes, at_us)
             elif isinstance(event, Logout):
                 self._recent.end(event, self._revocations, at_us)
+            elif isinstance(event, Lost):
+                self._lost(event)
             else:
                 self._do_by_hand(event, changes, at_us, removing)
         return count
@@ -369,10 +426,12 @@ class Relay:
         self._recalled = True
         self._recent.end_before(self._rebooted_us)
 
-    def _recall(self, event: Login | Logout | None, now_us: int, known: Known | None) -> None:
+    def _recall(
+        self, event: Login | Logout | Lost | None, now_us: int, known: Known | None
+    ) -> None:
         if isinstance(event, Login):
             self._recent.recall(event, self._revocations, now_us, known)
-        elif event:
+        elif isinstance(event, Logout):
             self._recent.end(event, self._revocations, now_us)
 
     def _granted(self) -> Known | None:
@@ -430,10 +489,8 @@ def _note(verdict: Verdict, changes: Changes) -> None:
 
 def matches(daemons: Sequence[Daemon]) -> list[list[bytes]]:
     """Return what the journal's index is asked for: what may be a line of one of the
-    daemons, and where that matters what was lost of them."""
+    daemons, and what was lost of them."""
     groups = identity.matches(
         daemon.identity_of(pattern) for daemon in daemons for pattern in daemon.patterns
     )
-    if remembers(daemons):
-        groups.append(LOST_MATCHES)
-    return groups
+    return [*groups, LOST_MATCHES]

@@ -5,21 +5,23 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from journalrelay.errors import DataError, translate
-from journalrelay.event import Login
+from journalrelay.event import Login, Lost
 from journalrelay.owner import as_owner, open_plain, read_plain
 from journalrelay.policy import Verdict
+from journalrelay.timespan import format_time
 
 
 @dataclass
 class Report:
     """Counts since the start, and where reading stands. Times are µs since the epoch.
 
-    ``daemons`` are those of the daemons read that this host has.
+    ``daemons`` are those of the daemons read that this host has; ``suppressed`` is how many lines
+    of a unit journald did not take, and between the ends of the gap lines were lost before this
+    start.
     """
 
     since_us: int
@@ -36,6 +38,9 @@ class Report:
     cursor: str | None = None
     read_to_us: int | None = None
     lag_s: float = 0.0
+    suppressed: dict[str, int] = field(default_factory=dict)
+    gap_from_us: int | None = None
+    gap_to_us: int | None = None
     last_fault: str | None = None
 
     def witness(self, login: Login, verdict: Verdict) -> None:
@@ -45,11 +50,15 @@ class Report:
         if verdict.word == "refused":
             _count(self.refused, verdict.reason.partition(":")[0])
 
+    def suppress(self, lost: Lost) -> None:
+        """Count what journald did not take."""
+        self.suppressed[lost.unit] = self.suppressed.get(lost.unit, 0) + lost.count
+
     def line(self) -> str:
         """Return the report in one line, for ``systemctl status``."""
         place = "nothing yet"
         if self.read_to_us is not None:
-            place = f"{datetime.fromtimestamp(self.read_to_us / 1e6):%Y-%m-%d %H:%M:%S}"
+            place = format_time(self.read_to_us)
         came = ", ".join(f"{count} {word}" for word, count in sorted(self.verdicts.items()))
         came = came and f" ({came})"
         return (

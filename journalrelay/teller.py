@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from journalrelay import clock
 from journalrelay.changes import Committed
 from journalrelay.errors import printable
-from journalrelay.event import NOWHERE, Login, Record
+from journalrelay.event import NOWHERE, Login, Lost, Record
 from journalrelay.grant import parse_key, spell
 from journalrelay.log import Log
 from journalrelay.message import (
@@ -19,6 +19,8 @@ from journalrelay.message import (
     FAULT,
     FORGEABLE,
     GRANTED,
+    MAP_BACK,
+    MAP_LOST,
     READY,
     REFUSED,
     RELOAD_REFUSED,
@@ -34,7 +36,7 @@ from journalrelay.report import Report, named
 
 LISTED_AT_MOST = 20
 _REMEMBERED_AT_MOST = 1000
-_SECOND_US = 1_000_000
+_SECOND_US, _HOUR_US = 1_000_000, 3_600_000_000
 
 
 class Teller:
@@ -48,6 +50,8 @@ class Teller:
         self._granted: dict[bytes, tuple[Login, int]] = {}
         self._told: set[tuple[bytes, str]] = set()
         self._trouble: str | None = None
+        self._hindrances: set[str] = set()
+        self._suppressed_us: dict[str, int] = {}
         self._second_us = 0
         self._listed: Counter[Kind] = Counter()
         self._unlisted: Counter[Kind] = Counter()
@@ -86,6 +90,31 @@ class Teller:
             self._fault(SOURCE_LOST, trouble, trouble)
         else:
             self._log(SOURCE_BACK, "what could not be read is read again")
+
+    def hindered(self, why: str) -> None:
+        """Tell, once, what keeps logins from coming into the map, or their place from being
+        kept."""
+        if why not in self._hindrances:
+            self._hindrances.add(why)
+            self._fault(MAP_LOST, f"{why}; it is tried again, and no login is lost", why)
+
+    def unhindered(self) -> None:
+        """Tell that all of it is in the map."""
+        if self._hindrances:
+            self._hindrances.clear()
+            self._log(MAP_BACK, "what could not be written is written")
+
+    def lost(self, lost: Lost) -> None:
+        """Count what journald did not take of a server's lines, and tell of it once an hour."""
+        self.report.suppress(lost)
+        now_us = clock.monotonic_us()
+        if now_us < self._suppressed_us.get(lost.unit, now_us):
+            return
+        self._suppressed_us[lost.unit] = now_us + _HOUR_US
+        self.fault(
+            f"journald suppressed {lost.count} lines of {printable(lost.unit)}, logins among them "
+            "perhaps (raise RateLimitBurst=, journald.conf(5), or the unit's LogRateLimitBurst=)"
+        )
 
     def ready(self) -> None:
         """Tell that all there was is read, and what came of it."""

@@ -104,6 +104,11 @@ def _calendar_us(words: str, now_us: int) -> int:
     return round(moment.replace(tzinfo=zone).timestamp() * 1_000_000)
 
 
+def format_time(time_us: float) -> str:
+    """Write a time, µs since the epoch, as people of this zone do."""
+    return f"{datetime.fromtimestamp(time_us / 1e6):%Y-%m-%d %H:%M:%S}"
+
+
 def _date(text: str) -> date:
     found = _DATE.fullmatch(text)
     if not found:

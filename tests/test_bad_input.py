@@ -339,7 +339,7 @@ def test_a_reload_with_a_wrong_configuration_changes_nothing(host: Host) -> None
         daemon.stop()
         assert "poprelay.conf" in daemon.log.read_text()
         assert "the earlier configuration stays" in daemon.log.read_text()
-    assert KEPT in host.content()
+    assert set(host.content()) == {*LOGINS, b"192.0.2.10"}
 
 
 # arguments
@@ -646,6 +646,7 @@ def junk(host: Host) -> Host:
     """Have all that in the map, beside its grant."""
     for key, value in JUNK.items():
         write(host.map, key, value)
+    os.utime(host.map, (host.now_s, host.now_s))  # as one of us leaves it, at a whole second
     return host
 
 
@@ -865,7 +866,7 @@ def test_the_daemon_starts_from_the_last_window_when_its_place_is_garbage(
     file.write_bytes(content)
     host.popmap().commit(removing(*LOGINS), 0)
     with host.daemon() as daemon:
-        assert set(host.content()) >= {*LOGINS, KEPT}
+        assert set(host.content()) == LOGINS  # a map is not believed without its place
         assert str(file) in daemon.log.read_text()
         assert daemon.stop() == 0
 
@@ -880,7 +881,7 @@ def removing(*keys: bytes) -> Changes:
 def test_a_missing_state_directory_is_said(host: Host, verb: str) -> None:
     host.state = host.place / "gone"
     fault(host.run(verb), 66, str(host.state), "make")
-    assert set(host.content()) >= {KEPT}
+    assert set(host.content()) >= LOGINS
     assert not host.state.exists()
 
 
@@ -906,7 +907,7 @@ def test_a_state_directory_that_may_not_be_written_is_said(host: Host, verb: str
     for path in (host.home, host.map):
         os.chown(path, 65534, 65534)
     fault(host.run(verb, wrapper=NOBODY), 77, str(host.state), "Permission denied")
-    assert set(host.content()) >= {KEPT}
+    assert set(host.content()) >= LOGINS
 
 
 @pytest.mark.parametrize("verb", REBUILDING_VERBS)
@@ -1175,15 +1176,15 @@ def test_a_read_only_map_is_said(host: Host, verb: str) -> None:
         before = snapshot(host.home)
         for reading in READ_ONLY_VERBS:
             assert host.run(reading).returncode == 0
-        fault(host.run(verb), 77, str(host.map), "Read-only")
+        fault(host.run(verb), 75, str(host.map), "Read-only")
         assert snapshot(host.home) == before
 
 
 @pytest.mark.parametrize("verb", REBUILDING_VERBS)
 def test_a_read_only_state_directory_is_said(host: Host, verb: str) -> None:
     with read_only(host.state):
-        fault(host.run(verb), 77, str(host.state), "Read-only")
-        assert set(host.content()) >= {KEPT}
+        fault(host.run(verb), 75, str(host.state), "Read-only")
+        assert set(host.content()) >= LOGINS
 
 
 # others in the way
@@ -1325,9 +1326,9 @@ def test_an_error_never_stands_among_the_json(host: Host) -> None:
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_the_daemon_needs_no_terminal(host: Host, closed: str) -> None:
     with host.daemon(("bash", "-c", f'exec "$@" {closed}', "bash")) as daemon:
-        assert set(host.content()) >= {*LOGINS, KEPT}
+        assert set(host.content()) == LOGINS
         assert daemon.stop() == 0
-    assert set(host.content()) >= {*LOGINS, KEPT}
+    assert set(host.content()) == LOGINS
 
 
 def test_an_interrupt_is_no_traceback(host: Host) -> None:

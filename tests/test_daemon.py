@@ -92,17 +92,25 @@ def test_status_and_watchdog_are_fed_by_the_loop(journald: Journald, place: Path
         notified(daemon, "WATCHDOG=1")
 
 
-def test_a_loop_that_waits_for_a_lock_does_not_feed_the_watchdog(
-    journald: Journald, sender: Sender, place: Path
+@pytest.mark.parametrize("kind", [fcntl.LOCK_EX, fcntl.LOCK_SH], ids=["ex", "sh"])
+def test_a_lock_that_somebody_keeps_is_said_once_and_nothing_is_lost(
+    journald: Journald, sender: Sender, place: Path, kind: int
 ) -> None:
+    """Any local user can keep a shared lock on the map, which is for all to read. To end and be
+    started again would not help, and say the same every ten seconds."""
     with Poprelayd(place, environment={"WATCHDOG_USEC": "400000"}) as daemon:
         with daemon.map.open("rb") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
+            fcntl.flock(held, kind)
             sender.send(login_line("192.0.2.7"))
-            assert daemon.process.wait(20) == os.EX_TEMPFAIL
-        assert "locked by another process" in daemon.log.read_text()
-        daemon.start()
-        await_granted(daemon, "192.0.2.7")
+            wait_for(lambda: "locked by another" in daemon.log.read_text(), "the line about it")
+            sender.send(login_line("192.0.2.8"))
+            daemon.take_all_notified()
+            notified(daemon, "WATCHDOG=1")  # it goes on
+            assert daemon.process.poll() is None
+        await_granted(daemon, "192.0.2.7", "192.0.2.8")
+        wait_for(lambda: "is written" in daemon.log.read_text(), "the line that it is over")
+        said = daemon.log.read_text()
+        assert (said.count("locked by another"), said.count("is written")) == (1, 1)
 
 
 def test_sigterm_loses_nothing_and_says_stopping(daemon: Poprelayd, sender: Sender) -> None:

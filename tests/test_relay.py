@@ -249,13 +249,28 @@ def test_reading_goes_on_behind_the_kept_place(place: Path, three: Path) -> None
     assert starts_with(place, three, place_of(place, three, 2)) == ([], {key(5)})
 
 
-def test_a_place_of_another_map_is_passed_over(place: Path, three: Path) -> None:
+LIE = {b"192.0.2.99": NOW_US // 1_000_000 + 3600}
+
+
+def test_a_map_that_is_not_the_one_of_the_place_is_made_anew(place: Path, three: Path) -> None:
+    PopMap(place / "popip.db", "hash").replace(LIE)
     kept = replace(place_of(place, three, 3), map="1:1")
-    assert starts_with(place, three, kept) == ([], {key(10), key(5)})
+    notes, granted = starts_with(place, three, kept)
+    assert granted == {key(10), key(5)}
+    assert "removed or replaced" in notes[0]
 
 
-def test_without_a_place_the_last_window_is_read(place: Path, three: Path) -> None:
+def test_a_map_without_a_place_is_made_anew(place: Path, three: Path) -> None:
+    """It may hold what a wrong clock granted, nearer than any grant by hand may end."""
+    PopMap(place / "popip.db", "hash").replace(LIE)
     assert starts_with(place, three, None) == ([], {key(10), key(5)})
+
+
+def test_a_map_is_made_anew_at_the_first_start_after_a_boot(place: Path, three: Path) -> None:
+    """When power fails, the digits of two expiries on a page written in part make a third."""
+    PopMap(place / "popip.db", "hash").replace(LIE)
+    kept = replace(place_of(place, three, 3), boot="0" * 32)
+    assert starts_with(place, three, kept) == ([], {key(10), key(5)})
 
 
 def test_a_place_older_than_any_login_that_matters_is_passed_over(place: Path, three: Path) -> None:

@@ -211,7 +211,8 @@ def test_a_name_that_looks_like_a_logout_ends_no_other_session() -> None:
             "imap(x)<1><VICTIM>: Error: no such thing",
         )
     ]
-    assert [event.session if event else None for event in read] == [b" OWN"] * 3 + [None] * 2
+    sessions = [event.session if isinstance(event, Login | Logout) else None for event in read]
+    assert sessions == [b" OWN"] * 3 + [None] * 2
 
 
 def test_only_imap_sessions_with_a_name_hold_anything() -> None:
@@ -316,7 +317,7 @@ def test_a_start_after_a_boot_knows_that_no_session_goes_on(
     assert before.keys() == {key(1), key(3)}
     life.relay = None
     monkeypatch.setattr(clock, "boot_id", lambda: "another")
-    assert life.at(NOW_US + 8 * MINUTE) == before
+    assert life.at(NOW_US + 8 * MINUTE).keys() == {key(3)}  # by its login; what S held ended
     later = entry(login_line(address(2)), NOW_US + 20 * MINUTE, boot_id=f"{7:032x}")
     life.log(later)
     assert life.at(NOW_US + 30 * MINUTE).keys() == {key(2)}

@@ -17,6 +17,7 @@ from journalrelay.grant import Network, map_key, spell
 from journalrelay.ledger import Journal
 from journalrelay.log import in_journal
 from journalrelay.policy import never_granted
+from journalrelay.popmap import cut_short
 from journalrelay.relay import withdraw
 from journalrelay.site import Site
 from journalrelay.teller import tell_expired
@@ -93,6 +94,8 @@ def expire(site: Site, *, dry_run: bool) -> int:
             tell_expired(site.log(), expired, site.config.shown)
         elif expired:
             print(f"{len(expired)} expired, removed")
+    if popmap.cut_short():
+        print(f"journalrelay: {cut_short(popmap.path)}", file=sys.stderr)
     return os.EX_OK
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from journalrelay.commands.address import typed_address
 from journalrelay.errors import NoInputError, PermissionRelayError, printable
 from journalrelay.grant import client_keys, parse_key, spell
 from journalrelay.locks import daemon_pid
+from journalrelay.popmap import cut_short
 from journalrelay.site import Site
-from journalrelay.timespan import format_span
+from journalrelay.timespan import format_span, format_time
 
 
 def list_grants(site: Site, *, as_json: bool, bare: bool = False) -> int:
@@ -46,8 +48,11 @@ def check(site: Site, text: str) -> int:
     """Say whether popip lets an address relay, and why: 0 yes, 1 no."""
     address = typed_address(text)
     now_s = clock.now_us() // 1_000_000
+    popmap = site.popmap()
     try:
-        found = site.popmap().look_up(client_keys(address))
+        found = popmap.look_up(client_keys(address))
+        if popmap.cut_short():
+            print(f"journalrelay: {cut_short(popmap.path)}", file=sys.stderr)
     except NoInputError as error:
         print(f"{address}: may not relay: {error}")
         return NO
@@ -108,6 +113,11 @@ def _print_status(site: Site, facts: dict[str, Any]) -> None:
         )
         if counts:
             print(f"{title:10} {counts}")
+    for unit, count in facts.get("suppressed", {}).items():
+        print(f"lost       {count} lines of {printable(unit)} were suppressed by journald")
+    if facts.get("gap_from_us"):
+        ends = [format_time(facts[end]) for end in ("gap_from_us", "gap_to_us")]
+        print(f"lost       what was logged from {ends[0]} to {ends[1]} was gone at the start")
     if facts.get("last_fault"):
         print(f"fault      {printable(str(facts['last_fault']))}")
 

@@ -213,6 +213,17 @@ class JournalSource:
         finally:
             reader.close()
 
+    def first_time_us(self) -> int | None:
+        """Return the time of the oldest entry there is, whoever logged it."""
+        reader = open_reader(self._where)
+        try:
+            reader.seek_head()
+            return reader._get_realtime() if reader._next() else None
+        except OSError:  # a damaged file; reading will say so
+            return None
+        finally:
+            reader.close()
+
     def trouble(self) -> str | None:
         """Return what keeps the reader from reading; it is opened anew, less and less often."""
         return self._trouble

@@ -176,6 +176,11 @@ class LogfileSource:
         times = [stream.last_time_us() for stream in self._streams]
         return max((time_us for time_us in times if time_us is not None), default=None)
 
+    def first_time_us(self) -> int | None:
+        """Return None: what is not read is not looked at, and a place in it that has gone is
+        noticed as such."""
+        return None
+
     def trouble(self) -> str | None:
         """Return what keeps a file from being read."""
         found = [trouble for stream in self._streams if (trouble := stream.trouble())]

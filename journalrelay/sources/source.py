@@ -73,6 +73,10 @@ class Source(Protocol):
     def last_time_us(self) -> int | None:
         """Return the time of the newest record there is, None when there is none."""
 
+    def first_time_us(self) -> int | None:
+        """Return the time of the oldest record that can still be read, None when that is not
+        known."""
+
     def trouble(self) -> str | None:
         """Return what keeps it from reading just now, None when nothing does."""
 
