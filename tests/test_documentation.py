@@ -299,3 +299,11 @@ def test_manual_page_renders_whole(name: str) -> None:
     for title in re.findall(r"^\.S[hs] (.*)$", page(name), re.M):
         assert re.search(rf"^ *{re.escape(title.replace(chr(92) + '&', ''))}$", text, re.M), title
     assert not re.search(r"\b(Fl|Va|Ar|Pa|Xr|Ql|Cm|Qq|Ta)\b ", text)
+
+
+def test_every_promise_of_reliability_names_a_test_that_there_is() -> None:
+    promised = set(re.findall(r"`(test_\w+|Test\w+)`", (TOP / "docs/reliability.md").read_text()))
+    tests = "".join(file.read_text() for file in (TOP / "tests").glob("test_*.py"))
+    there = set(re.findall(r"^(?:def )?(test_\w+|Test\w+)(?:\(| = )", tests, re.M))
+    assert len(promised) > 30
+    assert promised <= there
