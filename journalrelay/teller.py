@@ -113,7 +113,8 @@ class Teller:
         self._suppressed_us[lost.unit] = now_us + _HOUR_US
         self.fault(
             f"journald suppressed {lost.records} lines of {printable(lost.unit)}, logins among "
-            "them perhaps (raise RateLimitBurst=, journald.conf(5), or the unit's LogRateLimitBurst=)"
+            "them perhaps (raise RateLimitBurst=, journald.conf(5), or the unit's own "
+            "LogRateLimitBurst=)"
         )
 
     def ready(self) -> None:
