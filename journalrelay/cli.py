@@ -90,12 +90,16 @@ def _failed(program: str, error: OSError) -> int:
 def _complain(program: str, text: str) -> None:
     """Say what went wrong, one line for each fault, where it is looked for: in the journal with
     its fields when standard error goes there."""
-    from journalrelay.ledger import Journal
-    from journalrelay.log import open_log
-    from journalrelay.message import FAILED
-
+    lines = [printable(line) for line in text.splitlines()]
+    try:
+        from journalrelay.ledger import Journal
+        from journalrelay.log import open_log
+        from journalrelay.message import FAILED
+    except OSError:  # too few descriptors to import anything
+        print(*(f"{program}: {line}" for line in lines), sep="\n", file=sys.stderr)
+        return
     log = open_log(Journal())
-    for line in map(printable, text.splitlines()):
+    for line in lines:
         log(FAILED, f"{program}: {line}", RELAY_REASON=line)
 
 

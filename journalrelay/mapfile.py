@@ -28,8 +28,6 @@ from journalrelay.errors import DataError, NoInputError, RelayError, TryAgainErr
 from journalrelay.locks import WAIT_S, acquire, daemon_lock, note_map, noted_map
 from journalrelay.owner import as_owner, open_plain
 
-_SECOND_NS = 1_000_000_000
-
 
 class MapReplacedError(TryAgainError):
     """The file at the map's path is not the one that was read and written so far."""
@@ -92,7 +90,7 @@ class MapFile:
     def is_stamped(self) -> bool:
         """Tell whether whoever wrote to the file last has come to his end, and knew how to."""
         stamp_ns = self.stamp()
-        return stamp_ns is None or stamp_ns % _SECOND_NS == 0 or not self.cut_short()
+        return stamp_ns is None or stamp_ns % 1_000_000_000 == 0 or not self.cut_short()
 
     def stamp(self) -> int | None:
         """Return the file's mtime, which every commit moves, in ns; None when there is no file."""
@@ -169,7 +167,7 @@ class MapFile:
     def _stamp(self, fd: int, before_s: int, cut: bool) -> None:
         now_s = int(time.time())
         stamp_s = max(now_s, before_s + 1)
-        stamp_ns = stamp_s * _SECOND_NS + cut
+        stamp_ns = stamp_s * 1_000_000_000 + cut
         os.utime(fd, ns=(stamp_ns, stamp_ns))
         if stamp_s > now_s:
             self._mark(stamp_s)
@@ -233,7 +231,7 @@ def identity_of(fd: int) -> str:
 def is_loose(fd: int) -> bool:
     """Tell whether who wrote to the file last did not set its mtime as a writer must: somebody
     else, or one of ours that was killed."""
-    return os.fstat(fd).st_mtime_ns % _SECOND_NS != 0
+    return os.fstat(fd).st_mtime_ns % 1_000_000_000 != 0
 
 
 @contextmanager

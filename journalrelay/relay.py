@@ -160,9 +160,10 @@ class Relay:
 
     def settle_map(self, now_us: int, notes: list[str]) -> bool:
         """Make the map anew if it is missing or damaged; tell whether that was done."""
+        cut = self._popmap.identity() is not None and self._popmap.touch()
         fault = self._fault(now_us)
         if fault is None:
-            if self._popmap.touch():
+            if cut:
                 notes.append(
                     f"{self._popmap.path}: a commit was cut short; it is done again from "
                     f"{self._source.called}"

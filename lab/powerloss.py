@@ -14,6 +14,7 @@ the map is whole to look at, and how many were not what the journal says after t
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -226,7 +227,7 @@ def fail(home: Home, samples: int, seed: int, every: int = 1) -> Came:
                 ever[key] = max(expiry, ever.get(key, 0))
         for outcome in disk.outcomes(chance, samples):
             for left in home.place.iterdir():
-                left.unlink()
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
             for name, file, which in outcome:
                 file.put(home.place / name, which, chance.random() < 0.5)
             _judge(home, journal, ever, at_us, came)

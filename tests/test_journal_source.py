@@ -132,7 +132,8 @@ def test_a_zeroed_tail_reads_up_to_it(place: Path) -> None:
     damaged = source(where)
     damaged.seek_time(0)
     found = messages(damaged)
-    assert 0 < len(found) < 400
+    assert len(found) < 400
+    assert found or "cannot be read" in str(damaged.trouble())
     assert found == [b"192.0.2.%d" % n for n in range(len(found))]
 
 

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,15 @@ def inner(imported: str) -> str | None:
 
 def test_every_module_has_its_layer() -> None:
     assert set(RANK) == set(IMPORTS) - WITHOUT_SIDE
+
+
+def test_every_package_is_installed() -> None:
+    told = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
+    packages = {
+        ".".join(file.parent.relative_to(PACKAGE.parent).parts)
+        for file in PACKAGE.rglob("__init__.py")
+    }
+    assert set(told["tool"]["setuptools"]["packages"]) == packages
 
 
 @pytest.mark.parametrize("module", sorted(RANK))

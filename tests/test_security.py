@@ -217,19 +217,29 @@ def test_it_would_be_seen(code: str) -> None:
 
 
 def test_the_one_program_that_is_started_is_written_out() -> None:
-    """zstd, for log files that rotation has packed."""
+    """zstd, for log files that rotation has packed; and what the doctor asks, each by a name that
+    is written out."""
     started = [
         (file, ast.unparse(node.args[0]))
         for file, node in nodes()
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("subprocess.")
     ]
-    assert started == [("sources/openlog.py", "['zstd', '-dcq']")]
+    assert sorted(started) == [
+        ("doctor/host.py", "command"),
+        ("sources/openlog.py", "['zstd', '-dcq']"),
+    ]
+    asked = {
+        ast.unparse(node.args[0])
+        for _, node in nodes()
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "ask"
+    }
+    assert asked == {"'systemctl'", "'timedatectl'", "str(mailer.program)"}
     importing = {
         file
         for file, node in nodes()
         if isinstance(node, ast.Import | ast.ImportFrom) and "subprocess" in ast.unparse(node)
     }
-    assert importing == {"sources/openlog.py"}
+    assert importing == {"doctor/host.py", "sources/openlog.py"}
 
 
 # The document
