@@ -92,8 +92,8 @@ AILMENTS = (
         "rm /etc/cron.d/popip",
     ),
     Ailment(
-        "rm -r /var/log/journal && systemctl restart systemd-journald && "
-        "systemctl restart poprelayd dovecot",
+        "mv /var/log/journal /var/log/gone && systemctl restart systemd-journald && "
+        "rm -r /var/log/gone && systemctl restart poprelayd dovecot",
         "source",
         "is kept in memory only",
     ),
@@ -106,6 +106,7 @@ AILMENTS = (
         "journald has swallowed",
         f"rm -r {_LIMIT} /etc/systemd/system/dovecot.service.d && systemctl daemon-reload && "
         "systemctl restart dovecot && sleep 3 && journalctl --rotate && "
-        "journalctl --vacuum-time=1s && systemctl restart dovecot",
+        "journalctl --vacuum-time=1s && systemctl reset-failed dovecot && "
+        "systemctl restart dovecot",
     ),
 )
