@@ -114,6 +114,10 @@ class Journald:
         """Rotate the files, and wait until the active one is new."""
         self._journalctl("--rotate")
 
+    def flush(self) -> None:
+        """Have what is in memory moved to the disk, as systemd-journal-flush does."""
+        self._journalctl("--flush")
+
     def sync(self) -> None:
         """Have everything that was sent before this call recorded and written."""
         self._journalctl("--sync")

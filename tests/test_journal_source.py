@@ -1,6 +1,7 @@
 """The journal as a source: what systemd-python's private calls must do, places, errors."""
 
 import errno
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -210,6 +211,22 @@ def test_a_reader_sees_what_comes_after_rotation_kill_and_vacuum(journald: Journ
         journald.start()
         wait_for(all_seen, "the login that waited in journald's socket")
     assert seen == expected
+
+
+def test_a_journal_that_becomes_persistent_meanwhile_is_followed() -> None:
+    with Journald(Storage="auto") as journald, Sender() as sender:
+        persistent = Path("/var/log/journal") / journald.directory.name
+        shutil.rmtree(persistent.parent, ignore_errors=True)
+        journald.restart()
+        made = source(Where())
+        made.seek_time(now_us() - 900_000_000)
+        assert follow(made) == []
+        persistent.mkdir(parents=True)
+        journald.restart()
+        journald.flush()
+        sender.send(login_line("192.0.2.1"))
+        assert wait_for(lambda: follow(made), "a login on disk") == [b"192.0.2.1"]
+        assert (persistent / "system.journal").exists()
 
 
 def test_vacuumed_files_are_let_go(journald: Journald) -> None:

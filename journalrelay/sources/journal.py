@@ -21,9 +21,10 @@ from journalrelay.sources.openjournal import (
     Where,
     add_matches,
     open_reader,
+    standing,
 )
 
-_SECOND_LOOK_S = 0.25
+_SECOND_LOOK_S, _LOOK_AROUND_S = 0.25, 1.0
 _COMPLETE_US = 10_000_000  # before it was read; then nothing earlier was still to come
 _MOST_MISSES = 8  # in a row: the order of the entries is not always the same
 
@@ -55,7 +56,7 @@ class JournalSource:
         self._settled: tuple[str, int] | None = None
         self._unsettled = 0  # how many entries were read behind it
         self._stirred = False  # something was written since the last second look
-        self._look_again_s = 0.0
+        self._look_again_s = self._look_around_s = 0.0
         self._misses = 0
         self._trouble: str | None = None
         self._retry_s = self._retry_at_s = 0.0
@@ -74,6 +75,10 @@ class JournalSource:
         """Let the reader see rotation and vacuuming; after an error, open it anew."""
         if self._trouble and time.monotonic() >= self._retry_at_s:
             self._reopen()
+        elif not self._trouble and time.monotonic() >= self._look_around_s:
+            self._look_around_s = time.monotonic() + _LOOK_AROUND_S
+            if standing(self._where) != self._standing:
+                self._reopen()
         if self._trouble:
             return
         try:
@@ -239,6 +244,7 @@ class JournalSource:
         self._reader.close()
 
     def _open(self) -> None:
+        self._standing = standing(self._where)
         self._reader = open_reader(self._where)
         self._record = JournalRecord(self._reader, self._where.machine)
         add_matches(self._reader, self._matches)

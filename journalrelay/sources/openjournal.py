@@ -169,12 +169,30 @@ def _this_machine() -> str:
         return "unknown"
 
 
+def standing(where: Where) -> list[tuple[int, int] | None]:
+    """Return which directories of ``where`` there are, by device and inode. libsystemd watches
+    those that it found at first, and never sees another one that comes."""
+    found: list[tuple[int, int] | None] = []
+    for directory in _directories(where):
+        try:
+            status = directory.stat()
+            found.append((status.st_dev, status.st_ino))
+        except OSError:
+            found.append(None)
+    return found
+
+
+def _directories(where: Where) -> list[Path]:
+    if where.files or where.directory:
+        return [where.directory] if where.directory else []
+    suffix = f".{where.namespace}" if where.namespace else ""
+    return [directory / f"{_this_machine()}{suffix}" for directory in _DIRECTORIES]
+
+
 def _check_own(where: Where, reader: Reader) -> None:
     """Raise when this machine's journal is not there, or there and not for us to read: libsystemd
     leaves out silently what it may not open."""
-    machine = _this_machine()
-    suffix = f".{where.namespace}" if where.namespace else ""
-    found = [d / f"{machine}{suffix}" / "system.journal" for d in _DIRECTORIES]
+    found = [directory / "system.journal" for directory in _directories(where)]
     try:
         there = [file for file in found if file.exists()]
     except PermissionError as error:
