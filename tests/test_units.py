@@ -22,7 +22,14 @@ RESOLVE = "poprelayd-resolve.conf"
 EXPOSURE = 2  # of 100, what systemd 252 and 257 both say of both services: 0.2 of 10
 # What the daemon needs and expiring does not, and what it has otherwise
 READING = {"SupplementaryGroups", "RuntimeDirectory", "RuntimeDirectoryMode", "WatchdogSec"}
-READING |= {"ExecReload", "Restart", "RestartSec", "RestartPreventExitStatus", "TimeoutStopSec"}
+READING |= {
+    "ExecReload",
+    "Restart",
+    "RestartSec",
+    "RestartPreventExitStatus",
+    "TimeoutStopSec",
+    "TimeoutAbortSec",
+}
 READING |= {"Environment"}
 DIFFERENT = {"Type", "ExecStart", "TimeoutStartSec", "UMask", "InaccessiblePaths"}
 
