@@ -89,7 +89,7 @@ AILMENTS = (
         "echo '* * * * * root makemap hash /etc/mail/popip </etc/mail/popip' >popip",
         "rivals",
         "makes the map anew",
-        "rm /etc/cron.d/popip",
+        "rm /etc/cron.d/popip && rmdir --ignore-fail-on-non-empty /etc/cron.d",
     ),
     Ailment(
         "mv /var/log/journal /var/log/gone && systemctl restart systemd-journald && "
