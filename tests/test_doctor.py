@@ -15,10 +15,11 @@ from typing import IO
 import pytest
 
 from journalrelay.cli import main
-from journalrelay.commands.doctor import doctor
+from journalrelay.commands import doctor
 from journalrelay.doctor import journal, mailer, mapstate, rivals, units
 from journalrelay.doctor.diagnosis import Diagnosis
 from journalrelay.doctor.mailer import Mailer
+from journalrelay.options import Options
 from journalrelay.popmap import PopMap
 from journalrelay.site import Site
 from lab.journald import Journald, Sender, login_line
@@ -255,9 +256,9 @@ def test_units_of_a_host_without_systemd() -> None:
 
 
 def test_text_and_json_say_the_same(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    assert doctor(site, as_json=False) == 1
+    assert doctor.act(site, Options(json=False)) == 1
     text = capsys.readouterr().out
-    assert doctor(site, as_json=True) == 1
+    assert doctor.act(site, Options(json=True)) == 1
     found = [Diagnosis(**one) for one in json.loads(capsys.readouterr().out)]
     assert len(wrongs(found)) == int(text.splitlines()[-1].split()[0])
     for one in found:
@@ -270,7 +271,7 @@ def test_what_others_wrote_does_no_harm_to_a_terminal(
 ) -> None:
     name = place / "\x1b[31m\u202epopip.db"
     made = Site(replace(config_of(place), map_path=name), place)
-    assert doctor(made, as_json=False) == 1
+    assert doctor.act(made, Options(json=False)) == 1
     assert "\x1b" not in (said := capsys.readouterr().out) and "\u202e" not in said
 
 

@@ -16,12 +16,15 @@ from journalrelay.errors import TryAgainError, UsageError, printable, translate
 from journalrelay.event import Record
 from journalrelay.finding import Finder, Finding
 from journalrelay.likeness import Kind, Kinds
+from journalrelay.options import Options, Parser, add_json, add_since, add_source
 from journalrelay.own import IDENTITY
 from journalrelay.relay import BATCH
 from journalrelay.site import Site
 from journalrelay.sources.journal import JournalSource
 from journalrelay.sources.text import TextLine, read_text
 
+HELP = "say which pattern takes each line, and why not"
+EXAMPLE = "match /var/log/mail.log"
 LAST_US = 3_600_000_000  # what is read of a journal that grows
 _SHOWN = 30  # kinds of lines that are not taken
 _LONG = 300  # bytes of a line that are shown
@@ -30,13 +33,14 @@ _UNJUDGED = (
 )
 
 
-@dataclass(frozen=True)
-class Question:
-    """What is asked about: files (``-`` is standard input), or the journal since a time."""
-
-    files: tuple[str, ...] = ()
-    since_us: int | None = None
-    as_json: bool = False
+def options(parser: Parser) -> None:
+    """Add its options."""
+    parser.add_argument(
+        "input", metavar="FILE", nargs="?", help="lines or entries; '-' is the input"
+    )
+    add_since(parser)
+    add_json(parser, "each line as one JSON object")
+    add_source(parser)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +55,44 @@ class Seen:
     by: str = ""
 
 
-def match(site: Site, question: Question) -> int:
+def act(site: Site, options: Options) -> int:
     """Print what the patterns find: 0 when one takes something, 1 when none does."""
+    files = _files(options)
     finder = Finder(
         site.config.known, site.config.daemons, by_name=site.config.resolve_us is not None
     )
     seen: Iterator[Seen]
-    if question.files:
-        seen = chain.from_iterable(_in_file(file, finder) for file in question.files)
+    if files:
+        seen = chain.from_iterable(_in_file(file, finder) for file in files)
     else:
-        seen = _in_journal(site, question.since_us, finder)
+        seen = _in_journal(site, options.since, finder)
     account = _Account()
     for one in seen:
         account.note(one)
-        if question.as_json:
+        if options.json:
             print(_as_json(one))
         elif one.found.taken:
             print(_taken(one))
-    if not question.as_json:
+    if not options.json:
         for line in account.summary():
             print(line)
     return os.EX_OK if account.taken else NO
+
+
+def _files(options: Options) -> list[str]:
+    """Return the files asked about (``-`` is standard input); none: the journal."""
+    others = (
+        options.since,
+        options.directory,
+        options.file,
+        options.logfile,
+        options.namespace,
+    )
+    if options.input is None:
+        return [str(file) for file in options.logfile or ()]
+    if any(other is not None for other in others):
+        raise UsageError("match: a FILE, or the journal with --since and the like, not both")
+    return [options.input]
 
 
 # Where lines come from

@@ -12,10 +12,35 @@ from journalrelay.errors import UsageError, printable
 from journalrelay.event import NOWHERE, Login, Record
 from journalrelay.grant import parse_key, spell
 from journalrelay.locks import no_daemon
+from journalrelay.options import (
+    Options,
+    Parser,
+    add_dry_run,
+    add_json,
+    add_map,
+    add_since,
+    add_source,
+    add_state,
+)
 from journalrelay.policy import Verdict
 from journalrelay.relay import Relay
 from journalrelay.site import Site
 from journalrelay.sources.source import Source
+
+HELP = "walk the journal and apply it"
+EXAMPLE = "replay --since -1h"
+
+
+def options(parser: Parser) -> None:
+    """Add its options."""
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--cursor", metavar="C", help="begin with this entry")
+    add_since(start)
+    start.add_argument("--all", action="store_true", help="begin with the oldest entry")
+    add_dry_run(parser)
+    add_json(parser, "each login as one JSON object")
+    for add in (add_source, add_map, add_state):
+        add(parser)
 
 
 @dataclass(frozen=True)
@@ -33,8 +58,10 @@ class Request:
         return self.cursor is None and self.since_us is None
 
 
-def replay(site: Site, request: Request) -> int:
+def act(site: Site, options: Options) -> int:
     """Walk the source to its end; print each login as JSON, or one line of what came of it."""
+    since_us = 0 if options.all else options.since
+    request = Request(options.cursor, since_us, options.dry_run, options.json)
     parts = site.parts()
     verdicts: dict[str, int] = {}
 

@@ -1,0 +1,60 @@
+"""``grant``: let addresses relay, by hand."""
+
+import os
+import sys
+
+from journalrelay import clock, ledger
+from journalrelay.changes import Changes
+from journalrelay.commands import NO
+from journalrelay.commands.address import typed_network
+from journalrelay.commands.byhand import ledger_of, need_root
+from journalrelay.errors import UsageError
+from journalrelay.grant import map_key, spell
+from journalrelay.options import Options, Parser, a_span, add_map, add_namespace
+from journalrelay.policy import never_granted
+from journalrelay.site import Site
+from journalrelay.timespan import format_span
+
+HELP = "let addresses relay, by hand"
+EXAMPLE = "grant 192.0.2.7 --for 1h"
+
+
+def options(parser: Parser) -> None:
+    """Add its options."""
+    parser.add_argument("addresses", metavar="ADDRESS", nargs="+")
+    parser.add_argument("--for", metavar="SPAN", dest="span_us", type=a_span, help="for how long")
+    for add in (add_namespace, add_map):
+        add(parser)
+
+
+def act(site: Site, options: Options) -> int:
+    """Let addresses relay for a span, or for the window."""
+    need_root("grant")
+    rules = site.config.rules
+    span_us = options.span_us
+    if span_us is None:
+        span_us = min(rules.window_us, rules.max_grant_us)
+    if span_us < 1_000_000:
+        raise UsageError("--for: a grant lasts a second at least")
+    if span_us > rules.max_grant_us:
+        raise UsageError(f"--for: longer than relay.max_grant, {format_span(rules.max_grant_us)}")
+    networks = [typed_network(text, rules.ipv6_prefix) for text in options.addresses]
+    for network in networks:
+        reason = never_granted(network.network_address, rules.ipv6_prefix, rules.never)
+        if reason:
+            print(f"journalrelay: {spell(network)} is not granted: {reason}", file=sys.stderr)
+            return NO
+    now_us = clock.now_us()
+    expiry_s = (now_us + span_us) // 1_000_000
+    journal = ledger_of(site)
+    changes = Changes()
+    for network in networks:
+        if journal:
+            ledger.log_grant(journal, network, expiry_s, site.map_path)
+        changes.grant(map_key(network), expiry_s)
+    popmap = site.popmap_for_good()
+    popmap.create()
+    popmap.commit(changes, now_us // 1_000_000)
+    for network in networks:
+        print(f"{spell(network)} may relay for {format_span(span_us)}")
+    return os.EX_OK

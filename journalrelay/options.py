@@ -1,0 +1,151 @@
+"""What the command line is made of: its parser, the options that verbs share and their values."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+from journalrelay import clock
+from journalrelay.config import load, namespace
+from journalrelay.errors import printable
+from journalrelay.site import STATE, Site
+from journalrelay.timespan import parse_span, parse_time
+
+_TIMES = ("--since", "--for")
+
+Options = argparse.Namespace
+Group = argparse._ActionsContainer
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with sysexits' code for a wrong command line."""
+
+    def error(self, message: str) -> NoReturn:
+        text = printable(message)  # a shell may have put a file's name among the words
+        print(f"{self.prog}: {text} (see: {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(os.EX_USAGE)
+
+
+def bind(argv: Sequence[str]) -> list[str]:
+    """Join ``--since -10min`` to one word: a leading minus is a value there."""
+    words: list[str] = []
+    for word in argv:
+        if words and words[-1] in _TIMES:
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return words
+
+
+def site_of(options: Options) -> Site:
+    """Return the installation that the options and the configuration name."""
+    config = load(options.config)
+    given = vars(options)
+    if given.get("map"):
+        config = replace(config, map_path=given["map"])
+    if given.get("directory") or given.get("namespace") or given.get("file"):
+        config = replace(config, directory=given.get("directory"), namespace=given.get("namespace"))
+        config = replace(config, kind="journal")
+    elif given.get("logfile"):
+        config = replace(config, kind="logfile", logfile=tuple(map(str, given["logfile"])))
+    return Site(config, given.get("state") or STATE, tuple(given.get("file") or ()))
+
+
+# Values
+
+
+def a_span(text: str) -> int:
+    """Return a time span in µs."""
+    try:
+        return parse_span(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def a_time(text: str) -> int:
+    """Return a time in µs since the epoch."""
+    try:
+        return parse_time(text, clock.now_us())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def a_file(text: str) -> Path:
+    """Return the whole path of a file."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no file name")
+    return Path(os.path.abspath(text))
+
+
+def _a_map(text: str) -> Path:
+    path = a_file(text)
+    if not path.name:
+        raise argparse.ArgumentTypeError(f"{text!r} is a directory, no map")
+    if not text.isprintable():  # libdb's and sendmail's configuration are text
+        raise argparse.ArgumentTypeError(f"{text!r} is no name that sendmail could be given")
+    return path
+
+
+def _a_namespace(text: str) -> str:
+    try:
+        return namespace(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+# Options that several verbs have
+
+
+def add_config(parser: Group) -> None:
+    """``-c``: which configuration."""
+    parser.add_argument(
+        "-c", dest="config", metavar="FILE", type=a_file, help="read this configuration alone"
+    )
+
+
+def add_source(parser: Parser) -> None:
+    """Where entries are read, in journalctl's words."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--directory", metavar="DIR", type=a_file, help="journal files of DIR")
+    where.add_argument("--file", metavar="FILE", type=a_file, nargs="+", help="these journal files")
+    where.add_argument(
+        "--logfile", metavar="FILE", type=a_file, nargs="+", help="these log files, no journal"
+    )
+    add_namespace(where)
+
+
+def add_namespace(parser: Group) -> None:
+    """``--namespace``: which of this machine's journals."""
+    parser.add_argument(
+        "--namespace", metavar="NS", type=_a_namespace, help="the journal namespace NS"
+    )
+
+
+def add_map(parser: Group) -> None:
+    """``--map``: which map."""
+    parser.add_argument("--map", metavar="FILE", type=_a_map, help="sendmail's map")
+
+
+def add_state(parser: Group) -> None:
+    """``--state``: where places are kept."""
+    parser.add_argument(
+        "--state", metavar="DIR", type=a_file, help=f"kept places (default {STATE})"
+    )
+
+
+def add_since(parser: Group) -> None:
+    """``--since``: a time to begin at."""
+    parser.add_argument("--since", metavar="T", type=a_time, help="begin at a time ('-10min')")
+
+
+def add_dry_run(parser: Group) -> None:
+    """``--dry-run``: only say it."""
+    parser.add_argument("--dry-run", action="store_true", help="write nothing")
+
+
+def add_json(parser: Group, what: str) -> None:
+    """``--json``: for programs."""
+    parser.add_argument("--json", action="store_true", help=f"print {what}")
