@@ -17,8 +17,8 @@ from pathlib import Path
 
 from journalrelay import clock, ledger
 from journalrelay.config import load
-from journalrelay.logins import Logins
-from journalrelay.relay import Relay, matches
+from journalrelay.logins import Logins, matches
+from journalrelay.relay import Relay
 from journalrelay.site import Site
 
 # Kept journals grow old; with a window like this every login in them still counts.

@@ -19,7 +19,7 @@ from journalrelay.event import (
     process_of,
 )
 from journalrelay.forgery import Predecessors
-from journalrelay.patterns import Daemon, Dispatch, Told
+from journalrelay.patterns import Daemon, Dispatch, Told, identity
 from journalrelay.patterns.identity import Like, Values, listed
 
 # systemd's SD_MESSAGE_JOURNAL_DROPPED: journald's rate limit has swallowed entries of a unit. It
@@ -197,3 +197,12 @@ def _login(record: Record, told: Told, doubt: str) -> Login | None:
         doubt,
         told.host,
     )
+
+
+def matches(daemons: Iterable[Daemon]) -> list[list[bytes]]:
+    """Return what the journal's index is asked for: what may be a line of one of the
+    daemons, and what was lost of them."""
+    groups = identity.matches(
+        daemon.identity_of(pattern) for daemon in daemons for pattern in daemon.patterns
+    )
+    return [*groups, LOST_MATCHES]

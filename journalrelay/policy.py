@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
+from journalrelay.changes import Changes
 from journalrelay.event import HandGrant, Login, Revocation
 from journalrelay.grant import Address, Network, client_keys, login_key, map_key
 
@@ -267,3 +268,13 @@ def _timed(key: bytes, expiry_s: int, now_us: int) -> Verdict:
     if expiry_s * 1_000_000 <= now_us:
         return Verdict("expired", "its window is over", key, expiry_s)
     return Verdict("granted", "", key, expiry_s)
+
+
+def withdraw(network: Network | None, changes: Changes) -> None:
+    """Take out of the map what a revocation of ``network``, or of all when None, means."""
+    if network is None:
+        changes.remove_all()
+        return
+    changes.remove(revoked_keys(network))
+    if network.prefixlen == 64:
+        changes.remove_within(map_key(network) + b":")

@@ -9,7 +9,7 @@ instant costs no more than reading some records again. A login that has a host n
 waits beside the road, before policy; the place that is kept waits with it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -28,13 +28,12 @@ from journalrelay.event import (
     Record,
     Revocation,
 )
-from journalrelay.grant import Network, map_key
 from journalrelay.limits import Known
-from journalrelay.logins import LOST_MATCHES, Logins
+from journalrelay.logins import Logins
 from journalrelay.mapfile import MapReplacedError
 from journalrelay.names import Answer, Names
 from journalrelay.patterns import Daemon, identity
-from journalrelay.policy import Revocations, Rules, Verdict, decide_by_hand, past, revoked_keys
+from journalrelay.policy import Revocations, Rules, Verdict, decide_by_hand, past, withdraw
 from journalrelay.popmap import PopMap
 from journalrelay.recent import Recent
 from journalrelay.sources.source import Source
@@ -478,16 +477,6 @@ class Relay:
         withdraw(event.network, changes)
 
 
-def withdraw(network: Network | None, changes: Changes) -> None:
-    """Take out of the map what a revocation of ``network``, or of all when None, means."""
-    if network is None:
-        changes.remove_all()
-        return
-    changes.remove(revoked_keys(network))
-    if network.prefixlen == 64:
-        changes.remove_within(map_key(network) + b":")
-
-
 def _named(login: Login, answer: Answer) -> Login:
     """Return a login with what came of its host name."""
     if answer.address:
@@ -499,12 +488,3 @@ def _named(login: Login, answer: Answer) -> Login:
 def _note(verdict: Verdict, changes: Changes) -> None:
     if verdict.word == "granted" and verdict.expiry_s is not None:
         changes.grant(verdict.key, verdict.expiry_s)
-
-
-def matches(daemons: Sequence[Daemon]) -> list[list[bytes]]:
-    """Return what the journal's index is asked for: what may be a line of one of the
-    daemons, and what was lost of them."""
-    groups = identity.matches(
-        daemon.identity_of(pattern) for daemon in daemons for pattern in daemon.patterns
-    )
-    return [*groups, LOST_MATCHES]

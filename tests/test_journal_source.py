@@ -11,9 +11,8 @@ import pytest
 from journalrelay import ledger
 from journalrelay.errors import DataError, NoInputError, UnavailableError
 from journalrelay.event import Login
-from journalrelay.logins import Logins
+from journalrelay.logins import Logins, matches
 from journalrelay.patterns import REGISTRY
-from journalrelay.relay import matches
 from journalrelay.sources.journal import JournalSource
 from journalrelay.sources.openjournal import Where
 from lab.journald import Journald, Sender, login_line

@@ -10,10 +10,9 @@ import pytest
 from journalrelay import ledger
 from journalrelay.errors import NoInputError
 from journalrelay.event import Login
-from journalrelay.logins import Logins
+from journalrelay.logins import Logins, matches
 from journalrelay.patterns import REGISTRY, Daemon
 from journalrelay.patterns.unvouched import identifiers, unvouched
-from journalrelay.relay import matches
 from journalrelay.sources.journal import JournalSource
 from journalrelay.sources.logfile import Logfiles, LogfileSource
 from journalrelay.sources.openjournal import Where

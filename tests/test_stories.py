@@ -16,8 +16,9 @@ from journalrelay.cursor import CursorFile
 from journalrelay.grant import Network
 from journalrelay.names import Names
 from journalrelay.patterns.dovecot import DOVECOT
+from journalrelay.policy import withdraw
 from journalrelay.popmap import PopMap
-from journalrelay.relay import Parts, Relay, withdraw
+from journalrelay.relay import Parts, Relay
 from journalrelay.resolve import Resolver
 from lab import room
 from lab.memory import MemoryJournal, MemorySource

@@ -9,7 +9,7 @@ from journalrelay.commands.byhand import ledger_of, need_root
 from journalrelay.errors import NoInputError, UnavailableError, UsageError
 from journalrelay.grant import Network, spell
 from journalrelay.options import Options, Parser, add_map, add_namespace
-from journalrelay.relay import withdraw
+from journalrelay.policy import withdraw
 from journalrelay.site import Site
 
 HELP = "withdraw what was granted"
