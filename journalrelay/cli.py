@@ -37,6 +37,7 @@ VERBS = (
     "match",
     "status",
     "doctor",
+    "import",
 )
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from journalrelay.patterns import Daemon
 
 CONFIG_FILE = Path("/etc/mail/poprelay.conf")
+Setting = tuple[str, Any, Path]  # its full name, its value as TOML has it, its file
 
 
 class Key(NamedTuple):
@@ -270,8 +271,9 @@ class Config:
         return _daemons(self.enable, self.known)
 
 
-def load(path: Path | None) -> Config:
-    """Return the configuration: of ``path`` alone, or of the usual files when None.
+def load(path: Path | None, later: Sequence[Setting] = ()) -> Config:
+    """Return the configuration: of ``path`` alone, or of the usual files when None, and of
+    ``later`` settings, which replace theirs.
 
     Raises ConfigError with all faults.
     """
@@ -281,6 +283,7 @@ def load(path: Path | None) -> Config:
         for file in _files(path, faults)
         for name, value in _settings(file, faults).items()
     ]
+    settings += later
     own = _own([setting for setting in settings if setting[0].startswith(_PATTERN)], faults)
     values: dict[str, Any] = {}
     for name, value, file in settings:
@@ -291,7 +294,7 @@ def load(path: Path | None) -> Config:
     return _build(values, own)
 
 
-def _own(settings: Sequence[tuple[str, Any, Path]], faults: list[str]) -> tuple["Daemon", ...]:
+def _own(settings: Sequence[Setting], faults: list[str]) -> tuple["Daemon", ...]:
     """Return the daemons of ``[pattern.NAME]``."""
     if not settings:
         return ()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from journalrelay import clock
-from journalrelay.config import load, namespace
+from journalrelay.config import Setting, load, namespace
 from journalrelay.errors import printable
 from journalrelay.site import STATE, Site
 from journalrelay.timespan import parse_span, parse_time
@@ -40,9 +40,10 @@ def bind(argv: Sequence[str]) -> list[str]:
     return words
 
 
-def site_of(options: Options) -> Site:
-    """Return the installation that the options and the configuration name."""
-    config = load(options.config)
+def site_of(options: Options, later: Sequence[Setting] = ()) -> Site:
+    """Return the installation that the options and the configuration name; ``later`` settings
+    replace those of its files."""
+    config = load(options.config, later)
     given = vars(options)
     if given.get("map"):
         config = replace(config, map_path=given["map"])

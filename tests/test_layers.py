@@ -65,11 +65,21 @@ LAYERS = (
     {"commands.live", "commands.byhand", "streams"},
     {"doctor.journal", "doctor.mailer", "doctor.mapstate", "doctor.rivals", "doctor.units"},
     {"doctor"},
+    {
+        "migration.btree185",
+        "migration.dropin",
+        "migration.dump",
+        "migration.hash185",
+        "migration.laterdb",
+        "migration.perl",
+        "migration.servers",
+    },
+    {"migration.heirs", "migration.oldmap"},
     {f"commands.{verb}" for verb in VERBS},
     {"cli"},
     {"__main__"},
 )
-WITHOUT_SIDE = {"sources", "__init__"}
+WITHOUT_SIDE = {"sources", "migration", "__init__"}
 ONE_ROOM = {
     "systemd": {"sources.openjournal"},
     "berkeleydb": {"popmap"},
@@ -126,6 +136,14 @@ PURE = {
     "limits",
     "sessions",
     "recent",
+    "migration.btree185",
+    "migration.dump",
+    "migration.hash185",
+    "migration.heirs",
+    "migration.laterdb",
+    "migration.oldmap",
+    "migration.perl",
+    "migration.servers",
     "sources.logtime",
     "sources.logline",
     "sources.sieve",
