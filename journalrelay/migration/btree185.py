@@ -43,12 +43,12 @@ class _Tree:
             raise ValueError(f"its version, {version}, is not that of Berkeley DB 1.85")
         if self._size not in (512 << n for n in range(8)):
             raise ValueError("its first page is damaged")
+        if len(content) % self._size:
+            raise ValueError("it is cut short: it does not end with a page")
         self._content = content
 
     def first_leaf(self) -> int:
-        """Return the leaf with the lowest keys; 0 when there is no tree yet."""
-        if len(self._content) == self._size:
-            return 0
+        """Return the leaf with the lowest keys."""
         number = _ROOT
         for _ in range(_DEPTH):
             page, kind, offsets, _ = self._page(number)

@@ -1,7 +1,8 @@
 """Maps as text: what db_dump(1), ``makemap -u`` and ``poprelayd -p`` print.
 
-Formats: db_dump of Berkeley DB 1.85 (db_dump185) to 5.3 with and without ``-p``; makemap(8) of
-sendmail prints a key, a tab and a value, the ancestor's ``-p`` an address, blanks and seconds.
+Formats: db_dump185 of Berkeley DB 1.85, and db_dump of 2 to 5.3, with and without ``-p``;
+makemap(8) of sendmail prints a key, a tab and a value, the ancestor's ``-p`` an address, blanks
+and seconds.
 """
 
 import re
@@ -44,34 +45,27 @@ def _listed(text: str) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _dumped(text: str) -> Iterator[tuple[bytes, bytes]]:
-    """Yield what stands between ``HEADER=END`` and ``DATA=END``, a line each."""
-    lines = enumerate(text.splitlines(), 1)
-    printed = False
-    for _, line in lines:
-        printed = printed or line == "format=print"
-        if line == "HEADER=END":
-            break
-    key: bytes | None = None
-    for number, line in lines:
-        if line == "DATA=END":
-            if key is None:
-                return
-            break
-        if not line.startswith(" "):
-            raise ValueError(f"line {number}: {line[:60]!r} is no line of db_dump(1)")
-        item = _item(line[1:], printed, number)
-        if key is None:
-            key = item
-        else:
-            yield key, item
-            key = None
-    raise ValueError("it is cut short: DATA=END is missing, or a value")
+    """Yield what stands below ``HEADER=END``, a line each: up to ``DATA=END`` and behind a blank,
+    but not in what db_dump185 wrote, which names no version."""
+    head, _, body = text.partition("HEADER=END\n")
+    lines = body.splitlines()
+    marked, printed = head.startswith("VERSION="), "format=print" in head.splitlines()
+    first = head.count("\n") + 2
+    if marked and (not lines or lines.pop() != "DATA=END"):
+        raise ValueError("it is cut short: it does not end with DATA=END")
+    if len(lines) % 2:
+        raise ValueError("it is cut short: the last key has no value")
+    items = [_item(line, marked, printed, first + n) for n, line in enumerate(lines)]
+    yield from zip(items[::2], items[1::2], strict=True)
 
 
-def _item(text: str, printed: bool, number: int) -> bytes:
+def _item(line: str, marked: bool, printed: bool, number: int) -> bytes:
+    text = line[marked:]
     try:
+        if marked and not line.startswith(" "):
+            raise ValueError
         if not printed:
             return bytes.fromhex(text)
         return _ESCAPE.sub(lambda m: m[1] or chr(int(m[2], 16)), text).encode("latin-1")
     except ValueError:
-        raise ValueError(f"line {number}: {text[:60]!r} is no line of db_dump(1)") from None
+        raise ValueError(f"line {number}: {line[:60]!r} is no line of db_dump(1)") from None
