@@ -22,6 +22,7 @@ HELP = "take over from an older POP-before-SMTP daemon"
 EXAMPLE = "import --dry-run /usr/local/sbin/poprelayd /etc/mail/popip.db"
 OUTPUT = Path("/etc/mail/poprelay.conf.d/50-imported.conf")
 _LARGEST = 1 << 26  # bytes; a map of a hundred thousand addresses has a tenth of it
+_LARGEST_TEXT = 1 << 20
 _MANY = 10_000  # entries that journald takes within 30 s (RateLimitBurst, journald.conf(5))
 
 
@@ -79,7 +80,7 @@ def _read(files: Sequence[Path]) -> Found:
             old = oldmap.read(content, changed_s)
         except ValueError as error:
             raise DataError(
-                f"{path}: {error} (nothing was done; dump what is left of it)"
+                f"{path}: {error} (nothing was done; import a dump of what is left of it)"
             ) from None
         if old:
             found.maps.append((path, old))
@@ -91,7 +92,7 @@ def _read(files: Sequence[Path]) -> Found:
 
 
 def _read_configuration(path: Path, content: bytes, found: Found, faults: list[str]) -> None:
-    if b"\0" in content or not content.strip():
+    if b"\0" in content or not content.strip() or len(content) > _LARGEST_TEXT:
         raise DataError(
             f"{path}: it is neither a map nor a Perl configuration (name popip.db, its dump, or "
             "the file with the settings)"
@@ -103,7 +104,10 @@ def _read_configuration(path: Path, content: bytes, found: Found, faults: list[s
         f"{path}:{line}: {printable(text)}" + ("" if "(" in text else _MEND) for line, text in wrong
     ]
     if not wrong and not script.assignments and "scanaddr" not in script.subs:
-        raise DataError(f"{path}: it holds no setting of poprelayd or pop-before-smtp")
+        raise DataError(
+            f"{path}: it holds no setting of poprelayd or pop-before-smtp (name the file that "
+            "sets $logfile, $dbfile, $pat or the like)"
+        )
     known = {str(path), *(str(one) for one, _ in found.configurations)}
     found.required.extend(name for name, _ in script.required if name not in known)
     found.configurations.append((path, became))
@@ -122,7 +126,7 @@ def _content(path: Path) -> tuple[bytes, int]:
         mend = "name a file that the owner of its directory can read, or a copy of it"
         raise translate(error, str(path), mend) from error
     if len(content) > _LARGEST:
-        raise DataError(f"{path}: it is larger than {_LARGEST >> 20} MiB: no map of addresses")
+        raise DataError(f"{path}: it is larger than {_LARGEST >> 20} MiB (no map of addresses is)")
     return content, changed_s
 
 

@@ -73,6 +73,8 @@ def heirs(script: Script) -> Heirs:
     _scanner(script, servers, found)
     if servers:
         found.settings["daemons.enable"] = list(servers)
+    if "courier" in servers:
+        found.notes.append("courier: a client without an account can forge its lines, as before")
     return found
 
 

@@ -19,6 +19,7 @@ _REQUIRE = re.compile(r"\s*(?:require|do)\s*\(?\s*(['\"])(/[^'\"$@]+)\1")
 _BLOCK = re.compile(r"(?:if|unless|foreach|for|while|BEGIN)\b")
 _PASSED = re.compile(r"(?:use|no|my|package|openlog|setlogsock|\$_|1\s*;|return 1|\}|\{)")
 _HELPERS = ("_", "ENV")
+_LINES, _DEPTH = 200, 10  # of one value: none of the known ones has more
 _POD, _CUT, _END = re.compile(r"=[A-Za-z]"), re.compile(r"=cut\b"), ("__END__", "__DATA__")
 _COMMENT = re.compile(r"(?:^|(?<=\s))#.*")
 _TOKEN = re.compile(
@@ -123,7 +124,7 @@ class _Reader:
             if known and not self.script.program:
                 self._fault(at, f"{name} is indented: it may be inside a block")
             return at + 1
-        rest = "\n".join([self._lines[at][found.end() :], *self._lines[at + 1 : at + 200]])
+        rest = "\n".join([self._lines[at][found.end() :], *self._lines[at + 1 : at + _LINES]])
         try:
             value, length = _value(rest, self._known)
         except ValueError as error:
@@ -214,7 +215,7 @@ class _Tokens:
     def __init__(self, text: str, known: Mapping[str, Value]) -> None:
         self._left = self._split(text)
         self._known = known
-        self.at = 0
+        self._depth = self.at = 0
         self._step()
 
     def _split(self, text: str) -> Iterator[tuple[str, str, int]]:
@@ -288,6 +289,9 @@ class _Tokens:
         return text
 
     def _list(self) -> Value:
+        self._depth += 1
+        if self._depth > _DEPTH:
+            raise ValueError("its parentheses lie too deep")
         self._step()
         items: list[Value] = []
         while self._text != ")":
@@ -297,6 +301,7 @@ class _Tokens:
             if self._text != ")":
                 self._step()
         self._step()
+        self._depth -= 1
         return items[0] if len(items) == 1 and isinstance(items[0], list) else items
 
     def _interpolated(self, text: str) -> str:

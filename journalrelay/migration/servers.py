@@ -23,7 +23,7 @@ _MARKS = (
     ("mailutils", r"mailutils|POP3 login: user"),
     ("qpopper", r"POP login by user|Stats:|q\)?\??popper|popper\b"),
     ("courier", r"LOGIN, user=|courier"),
-    ("dovecot", r"dovecot|-login: (?:Info: )?Login:?"),
+    ("dovecot", r"dovecot|(?:imap|pop3)[^\n]{0,3}-login: [^\n]{0,20}Login"),
     ("cyrus", r"cyrus|badlogin|login: (?:\\S|\[\^|\.)"),
     ("uw", r"ipop[23]|imaps?\??d|(?:Login|Authenticated|Auth|APOP)[^\n]*user="),
 )
