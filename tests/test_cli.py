@@ -764,11 +764,51 @@ def test_a_r_and_f_change_the_map(post: Post, journald: Journald) -> None:
     assert len(journald.entries(f"MESSAGE_ID={HAND_REVOCATION.id}")) == 2
 
 
+def test_a_and_r_may_be_repeated_and_a_grants_for_the_window(
+    post: Post, journald: Journald
+) -> None:
+    post.config.write_text('[relay]\nwindow = "20min"\n')
+    files = ("-c", str(post.config), "--map", str(post.map))
+    added = ancestor("-a", "192.0.2.7", "-a", "192.0.2.8", *files)
+    assert (added.returncode, added.stderr) == (0, "")
+    seconds = {int(row.split(" ")[1]) for row in ancestor("-p", *files).stdout.splitlines()}
+    assert max(seconds) <= 1200 and min(seconds) > 1200 - 60
+    removed = ancestor("-r", "192.0.2.7", "-r", "192.0.2.99", *files)  # one that is not there
+    assert (removed.returncode, removed.stderr) == (0, "")
+    assert set(post.listed()) == {"192.0.2.8"}
+
+
+def test_p_prints_the_soonest_to_end_first(post: Post) -> None:
+    post.put({b"192.0.2.7": 700, b"192.0.2.8": 70, b"ipv6:2001:db8:0:0:0:0:0:7": 7000})
+    rows = ancestor("-p", "--map", str(post.map)).stdout.splitlines()
+    assert [row.split(" ")[0] for row in rows] == ["192.0.2.8", "192.0.2.7", "2001:db8::7"]
+
+
+def test_p_and_f_without_a_map_are_no_fault(post: Post, journald: Journald) -> None:
+    files = ("-c", str(post.config), "--map", str(post.map))
+    assert (ancestor("-p", *files).returncode, ancestor("-p", *files).stdout) == (0, "")
+    assert ancestor("-f", *files).returncode == 0
+
+
+@pytest.mark.parametrize("option", ["-a", "-r", "-f"])
+def test_who_is_not_root_changes_nothing_by_the_ancestors_options(post: Post, option: str) -> None:
+    post.put({b"192.0.2.7": 700})
+    address = [] if option == "-f" else ["192.0.2.7"]
+    command = [*NOBODY, *POPRELAYD[:-1], f"{POPRELAYD[-1]}sys.exit(p())", option, *address]
+    done = subprocess.run(
+        [*command, "--map", str(post.map)], capture_output=True, text=True, cwd=TOP
+    )
+    assert done.returncode == 77
+    assert done.stderr.startswith("poprelayd: ")
+    assert set(post.listed()) == {"192.0.2.7"}
+
+
 def test_the_ancestors_options_speak_in_its_name(post: Post) -> None:
     done = ancestor("-a", "nonsense", "--map", str(post.map))
     assert done.returncode == 64
     assert done.stderr.startswith("poprelayd: 'nonsense' is not an address")
-    assert ancestor("-p", "-f", "--map", str(post.map)).returncode == 64
+    for two in (("-p", "-f"), ("-a", "192.0.2.7", "-r", "192.0.2.8"), ("-d", "-p")):
+        assert ancestor(*two, "--map", str(post.map)).returncode == 64
 
 
 def test_by_itself_and_with_d_it_is_the_daemon(place: Path) -> None:
@@ -797,7 +837,7 @@ def test_by_itself_and_with_d_it_is_the_daemon(place: Path) -> None:
 # help, version, usage
 
 
-VERBS = ["run", "replay", "expire", "list", "check", "grant", "revoke", "status"]
+VERBS = ["run", "replay", "expire", "list", "check", "grant", "revoke", "status", "import"]
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -130,6 +130,11 @@ def test_a_value_behind_an_equals_sign(shell: Shell, files: Path) -> None:
     assert found.removeprefix("--map=") == f"{files}/some-file"
 
 
+def test_old_files_for_import(shell: Shell, files: Path) -> None:
+    line = f"journalrelay import --dry-run {files}/a {files}/some-f"
+    assert asked(shell, line) == {f"{files}/some-file"}
+
+
 def test_more_than_one_journal_file(shell: Shell, files: Path) -> None:
     for command in ("journalrelay replay", "poprelayd"):
         line = f"{command} --file {files}/a.journal {files}/some-f"

@@ -58,22 +58,24 @@ complete -c journalrelay -n 'not __journalrelay_verb' -a grant -d 'Let addresses
 complete -c journalrelay -n 'not __journalrelay_verb' -a revoke -d 'Withdraw what was granted'
 complete -c journalrelay -n 'not __journalrelay_verb' -a status -d 'Say how the daemon is'
 complete -c journalrelay -n 'not __journalrelay_verb' -a doctor -d 'Say what is wrong here'
+complete -c journalrelay -n 'not __journalrelay_verb' -a import -d 'Take over from an older daemon'
 
 complete -c journalrelay -n '__journalrelay_is run replay match' -l directory -xa '(__fish_complete_directories)' -d 'Journal files of a directory'
 complete -c journalrelay -n '__journalrelay_is run replay match' -l file -rF -d 'These journal files'
 complete -c journalrelay -n '__journalrelay_is run replay match' -l logfile -rF -d 'These log files'
 complete -c journalrelay -n '__journalrelay_is run replay match; and __journalrelay_more_files' -F
 complete -c journalrelay -n '__journalrelay_is run replay match grant revoke' -l namespace -xa '(__journalrelay_namespaces)' -d 'The journal namespace'
-complete -c journalrelay -n '__journalrelay_is run replay expire list check grant revoke status doctor' -l map -rF -d 'sendmail\'s map'
+complete -c journalrelay -n '__journalrelay_is run replay expire list check grant revoke status doctor import' -l map -rF -d 'sendmail\'s map'
 complete -c journalrelay -n '__journalrelay_is run replay status doctor' -l state -xa '(__fish_complete_directories)' -d 'Kept places'
 
 complete -c journalrelay -n '__journalrelay_is replay' -l cursor -x -d 'Begin with this entry'
 complete -c journalrelay -n '__journalrelay_is replay match' -l since -xa 'today yesterday' -d 'Begin at a time'
 complete -c journalrelay -n '__journalrelay_is replay' -l all -d 'Begin with the oldest entry'
-complete -c journalrelay -n '__journalrelay_is replay expire' -l dry-run -d 'Write nothing'
+complete -c journalrelay -n '__journalrelay_is replay expire import' -l dry-run -d 'Write nothing'
 complete -c journalrelay -n '__journalrelay_is replay match list status doctor' -l json -d 'Print JSON'
 complete -c journalrelay -n '__journalrelay_is list' -l bare -d 'Print address and seconds left'
 complete -c journalrelay -n '__journalrelay_is grant' -l for -xa '15min 1h 1d' -d 'For how long'
 complete -c journalrelay -n '__journalrelay_is revoke' -l all -d 'Withdraw all grants'
 complete -c journalrelay -n '__journalrelay_is check revoke' -a '(__journalrelay_addresses)' -d 'Granted'
-complete -c journalrelay -n '__journalrelay_is match' -F
+complete -c journalrelay -n '__journalrelay_is import' -l output -rF -d 'The drop-in that is written'
+complete -c journalrelay -n '__journalrelay_is match import' -F

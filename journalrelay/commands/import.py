@@ -18,8 +18,8 @@ from journalrelay.options import Options, Parser, a_file, add_dry_run, add_map, 
 from journalrelay.owner import as_owner, open_plain
 from journalrelay.site import Site
 
-HELP = "take over from an older POP-before-SMTP daemon"
-EXAMPLE = "import --dry-run /usr/local/sbin/poprelayd /etc/mail/popip.db"
+HELP = "take over from an older daemon"
+EXAMPLE = "import --dry-run popip.db"
 OUTPUT = Path("/etc/mail/poprelay.conf.d/50-imported.conf")
 _LARGEST = 1 << 26  # bytes; a map of a hundred thousand addresses has a tenth of it
 _LARGEST_TEXT = 1 << 20
