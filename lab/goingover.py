@@ -3,8 +3,8 @@ command, while clients look whether they may relay.
 
     python3 -m lab.goingover [12 13]
 
-What stands for the older daemons is a few lines of Perl in their way: settings at the top, and a map
-by DB_File from which what is over is taken. They follow no log.
+What stands for the older daemons is a few lines of Perl in their way: settings at the top, and a
+map by DB_File from which what is over is taken. They follow no log.
 """
 
 import re
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lab import room
 from lab.mailhost import MAP, MailHost
-from lab.stage import Packages, Stage, expect
+from lab.stage import Packages, Stage, Unexpected, expect
 from lab.systemtest import Report, build_packages, make_roots
 from lab.wait import wait_for
 
@@ -155,6 +155,7 @@ class GoingOver(Stage):
         host.run(f"update-rc.d {name} defaults; systemctl start {name}; pgrep -f 'perl {program}'")
         wait_for(lambda: host.path(old).exists(), "the old map")
         self._rules = RULES.replace("MAP", old)
+        host.edit_mc("\nFEATURE(`ratecontrol'", "\ndnl FEATURE(`ratecontrol'")  # they ask often
         host.path("/etc/mail/sendmail.mc").open("a").write(self._rules)
         host.make_sendmail_cf()
 
@@ -183,9 +184,12 @@ class GoingOver(Stage):
             if command == "systemctl restart sendmail":
                 wait_for(lambda: self.host.session_opens("192.0.2.1"), "sendmail to answer", 30)
                 self._stays |= {new, *late}
-            for address in self._stays:
-                self.accepted(address)
-            self.refused(stranger)
+            try:
+                for address in self._stays:
+                    self.accepted(address)
+                self.refused(stranger)
+            except (Unexpected, OSError) as error:
+                raise Unexpected(f"after {command!r}: {error}") from error
         return f"{len(played)} commands, {len(self._stays)} clients relay on, a stranger never"
 
     def _run(self, command: str) -> None:

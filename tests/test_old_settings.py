@@ -5,7 +5,7 @@ import string
 
 import pytest
 
-from journalrelay.migration import perl
+from journalrelay.migration import perl, perlvalue
 from journalrelay.migration.dropin import text as toml
 from journalrelay.migration.heirs import WANTED, Heirs, heirs
 from journalrelay.migration.servers import server_of
@@ -130,7 +130,7 @@ def test_pop_before_smtps_settings_have_their_heirs() -> None:
         ("$DB_BTREE;", "$DB_BTREE"),
     ],
 )
-def test_values_are_read_as_perl_reads_them(text: str, value: perl.Value) -> None:
+def test_values_are_read_as_perl_reads_them(text: str, value: perlvalue.Value) -> None:
     script = perl.read(f"$dbfile = {text}", WANTED)
     assert script.faults == []
     assert [(a.name, a.value) for a in script.assignments] == [("dbfile", value)]

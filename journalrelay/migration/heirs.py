@@ -8,7 +8,8 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from journalrelay.migration.perl import Assignment, Script, Sub, Value, literal
+from journalrelay.migration.perl import Assignment, Script, Sub
+from journalrelay.migration.perlvalue import Value, literal
 from journalrelay.migration.servers import server_of
 from journalrelay.timespan import format_span
 
