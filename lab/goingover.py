@@ -1,22 +1,18 @@
-"""From an older daemon to poprelayd on a booted Debian: docs/migration.md is played, command by
-command, while clients look whether they may relay.
-
-    python3 -m lab.goingover [12 13]
+"""From an older daemon to poprelayd, the system test's other steps: docs/migration.md is played on a
+booted Debian, command by command, while clients look whether they may relay.
 
 What stands for the older daemons is a few lines of Perl in their way: settings at the top, and a
 map by DB_File from which what is over is taken. They follow no log.
 """
 
 import re
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lab import room
 from lab.mailhost import MAP, MailHost
 from lab.stage import Packages, Stage, Unexpected, expect
-from lab.systemtest import Report, build_packages, make_roots
 from lab.wait import wait_for
 
 DOC = room.TOP / "docs" / "migration.md"
@@ -111,6 +107,7 @@ class GoingOver(Stage):
 
     def from_poprelayd(self) -> str:
         """Play the way from the Perl poprelayd."""
+        self.host.furnish()
         old = "/etc/mail/popip.db"
         end_s = int(time.time()) + 1200
         script = OPENING + POPRELAYD + SWEEP.replace("FILE", old)
@@ -220,21 +217,3 @@ class GoingOver(Stage):
         self.apt("purge")
         self.host.run(f"{command}; rm -r {SETTINGS.parent}; systemctl daemon-reload")
         self.host.make_sendmail_cf()
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Play it on the releases named, 12 and 13 when none is; return the exit status."""
-    report = Report()
-    for release in [int(word) for word in arguments] or [12, 13]:
-        make_roots(release)
-        packages, _ = build_packages(release)
-        with MailHost(release) as host:
-            host.furnish()
-            for step in GoingOver(host, packages).steps():
-                if not report.step(release, step.__name__.replace("_", " "), step):
-                    break
-    return 1 if report.failed or not report.passed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -4,8 +4,8 @@
     python3 -m lab.systemtest [12 13]
 
 For each release the package is built with `make deb` in a clean Debian, from the last commit, and
-installed in another one that boots with systemd; there the steps of :mod:`lab.day` are played. The
-releases run side by side. Each step prints how long it took and what was seen. Exit status 1 when
+installed in another one that boots with systemd; there the steps of :mod:`lab.day` are played, and
+those of :mod:`lab.goingover` in a third one. The releases run side by side. Each step prints how long it took and what was seen. Exit status 1 when
 one failed.
 """
 
@@ -22,6 +22,7 @@ from pathlib import Path
 from lab import debian, room
 from lab.box import BoxError
 from lab.day import Day
+from lab.goingover import GoingOver
 from lab.mailhost import MailHost
 from lab.stage import Packages, Unexpected
 
@@ -94,16 +95,26 @@ def play(release: int, report: Report) -> None:
         return
     if not report.step(release, "make deb", build):
         return
+    for stage in (Day, GoingOver):
+        if not play_on_a_new_host(stage, release, built[0], report):
+            return
+
+
+def play_on_a_new_host(
+    stage: type[Day | GoingOver], release: int, packages: Packages, report: Report
+) -> bool:
+    """Boot a mail host and play steps on it, to the first that fails; tell whether none did."""
     host = MailHost(release)
     try:
         with host:
-            day = Day(host, built[0])
-            for step in day.steps():
+            for step in stage(host, packages).steps():
                 if not report.step(release, step.__name__.replace("_", " "), step):
                     report_state(host)
-                    return
+                    return False
     except (BoxError, TimeoutError) as error:
         report.note(release, f"the box does not boot: {error}")
+        return False
+    return True
 
 
 def make_roots(release: int) -> str:
