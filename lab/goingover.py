@@ -1,5 +1,5 @@
-"""From an older daemon to poprelayd, the system test's other steps: docs/migration.md is played on a
-booted Debian, command by command, while clients look whether they may relay.
+"""From an older daemon to poprelayd, the system test's other steps: docs/migration.md is played on
+a booted Debian, command by command, while clients look whether they may relay.
 
 What stands for the older daemons is a few lines of Perl in their way: settings at the top, and a
 map by DB_File from which what is over is taken. They follow no log.

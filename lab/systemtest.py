@@ -5,8 +5,8 @@
 
 For each release the package is built with `make deb` in a clean Debian, from the last commit, and
 installed in another one that boots with systemd; there the steps of :mod:`lab.day` are played, and
-those of :mod:`lab.goingover` in a third one. The releases run side by side. Each step prints how long it took and what was seen. Exit status 1 when
-one failed.
+those of :mod:`lab.goingover` in a third one. The releases run side by side. Each step prints how
+long it took and what was seen. Exit status 1 when one failed.
 """
 
 import signal

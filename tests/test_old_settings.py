@@ -142,6 +142,13 @@ def test_earlier_scalars_are_known() -> None:
     assert [a.value for a in script.assignments] == ["/var/log//var.x", "/var/db"]
 
 
+def test_several_settings_on_a_line_are_read() -> None:
+    text = "$logfile = '/a'; $timeout_minutes = 5; # both\n$dbfile = '/b'; undef $x;\n"
+    script = perl.read(f"#!/usr/bin/perl\n{text}", WANTED)
+    assert [a.value for a in script.assignments] == ["/a", 5, "/b"]
+    assert script.faults == []
+
+
 def test_a_whole_hash_is_its_elements() -> None:
     text = "%file_tail = (name => '/var/log/x', interval => 5,);\n"
     assert became(text).settings == {"source.logfile": ["/var/log/x"]}
@@ -176,6 +183,10 @@ def test_a_file_that_is_required_is_named() -> None:
         ("  $grace = 60;", 1, "inside a block"),
         ("$dbfile = 'no end", 1, "dbfile"),
         ("sub f {\n", 1, "closing brace"),
+        ("#!/usr/bin/perl\n$timeout_minutes *= 2;", 2, "'*=' is not read"),
+        ("#!/usr/bin/perl\n$logfile = '/a' if -f '/a';", 2, "'if' is not read"),
+        ("#!/usr/bin/perl\nmy ($logfile, $x) = ('/a', 5);", 2, "several settings"),
+        ("#!/usr/bin/perl\n$logfile = $0 . '.log';", 2, "is not known here"),
         ("$pat = " + "(" * 5000 + "1" + ")" * 5000 + ";", 1, "too deep"),
         ("$grace = " + "9" * 5000 + ";", 1, "grace"),
     ],

@@ -1,7 +1,8 @@
 """What has become of each old setting: Perl assignments → settings of ours, and what has no heir.
 
 Names and defaults: the Perl poprelayd's $logfile, $pidfile, $dbfile, $dbtype, $timeout_minutes and
-scanaddr; pop-before-smtp 1.8 to 1.42 with pop-before-smtp-conf.pl.
+scanaddr; pop-before-smtp 1.8 to 1.30 with pop-before-smtp-conf.pl, and the notes on what came up to
+its last version, 1.42.
 """
 
 import ipaddress
@@ -74,6 +75,10 @@ def heirs(script: Script) -> Heirs:
     _scanner(script, servers, found)
     if servers:
         found.settings["daemons.enable"] = list(servers)
+        found.notes.append(
+            f"only logins at {', '.join(servers)} count, as before: if another server runs here by "
+            "now, name it in daemons.enable"
+        )
     if "courier" in servers:
         found.notes.append("courier: a client without an account can forge its lines, as before")
     return found

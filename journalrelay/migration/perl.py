@@ -1,8 +1,8 @@
 """A reader of Perl assignments; it runs nothing.
 
 It knows what settings are written with: scalars, elements and lists at the beginning of a line.
-Documentation (perlpod(1)) and what stands below ``__END__`` is passed over, and so
-are comments. The bodies of subs are kept as text, without comments.
+Documentation (perlpod(1)) and what stands below ``__END__`` is passed over, and so are comments.
+The bodies of subs are kept as text, without comments.
 """
 
 import re
@@ -13,8 +13,10 @@ from journalrelay.migration.perlvalue import Value, value_of
 
 _ASSIGNMENT = re.compile(
     r"(?P<indent>\s*)(?:(?:my|our|local)\s+)?"
-    r"(?P<sigil>[$@%])(?P<name>\w+)(?:\{\s*['\"]?(?P<key>\w+)['\"]?\s*\})?\s*=(?![=~])"
+    r"(?P<sigil>[$@%])(?P<name>\w+)(?:\{\s*['\"]?(?P<key>\w+)['\"]?\s*\})?"
+    r"\s*(?P<change>\*\*|\|\||&&|//|[-+.*/%x|&^])?=(?![=~])"
 )
+_SEVERAL = re.compile(r"(?:(?:my|our|local)\s*)?\(([^()]*)\)\s*=(?![=~])")
 _SUB = re.compile(r"sub\s+(\w+)")
 _REQUIRE = re.compile(r"\s*(?:require|do)\s*\(?\s*(['\"])(/[^'\"$@]+)\1")
 _BLOCK = re.compile(r"(?:if|unless|foreach|for|while|BEGIN)\b")
@@ -88,6 +90,11 @@ class _Reader:
         found = _ASSIGNMENT.match(line)
         if found:
             return self._assignment(at, found)
+        if (found := _SEVERAL.match(line)) and self._wanted.intersection(
+            re.findall(r"\w+", found[1])
+        ):
+            self._fault(at, "several settings are set at once")
+            return self._behind(at)
         if found := _SUB.match(line):
             return self._sub(at, found[1])
         if found := _REQUIRE.match(line):
@@ -113,6 +120,8 @@ class _Reader:
             return at + 1
         rest = "\n".join([self._lines[at][found.end() :], *self._lines[at + 1 : at + _LINES]])
         try:
+            if found["change"]:
+                raise ValueError(f"'{found['change']}=' is not read")
             value, length = value_of(rest, self._known)
         except ValueError as error:
             if known:
@@ -121,7 +130,13 @@ class _Reader:
         self._known[name] = value
         if known:
             self._keep(name, found["sigil"], value, at + 1)
-        return at + 1 + rest[:length].count("\n")
+        return self._behind_value(at + rest[:length].count("\n"), rest[length:])
+
+    def _behind_value(self, at: int, rest: str) -> int:
+        """Return the line at which it goes on: ``at`` when something more stands there."""
+        left = _COMMENT.sub("", rest.partition("\n")[0]).strip()
+        self._lines[at] = left
+        return at if left else at + 1
 
     def _keep(self, name: str, sigil: str, value: Value, line: int) -> None:
         if sigil == "%" and isinstance(value, list):
