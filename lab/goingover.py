@@ -5,6 +5,7 @@ What stands for the older daemons is a few lines of Perl in their way: settings 
 map by DB_File from which what is over is taken. They follow no log.
 """
 
+import json
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -170,10 +171,10 @@ class GoingOver(Stage):
         stranger = self.client()
         self._stays = {held}
         played = commands(title)
-        for command in played:
+        for command, following in zip(played, [*played[1:], ""], strict=True):
             if command.startswith("make "):
                 self._put(old, late)
-            self._run(command)
+            self._run(command, following)
             if command == "systemctl restart poprelayd":
                 self.host.await_active()
                 self.host.log_in(new)
@@ -189,17 +190,18 @@ class GoingOver(Stage):
                 raise Unexpected(f"after {command!r}: {error}") from error
         return f"{len(played)} commands, {len(self._stays)} clients relay on, a stranger never"
 
-    def _run(self, command: str) -> None:
+    def _run(self, command: str, following: str) -> None:
         """Run a command of the page; what is done with an editor, and where the package lies, is
-        the administrator's."""
+        the administrator's. What the doctor advises is the one FOLLOWING."""
         if command.startswith("editor "):
             self.host.edit_mc(self._rules, "")
         elif command.startswith("apt-get install"):
             self.apt("install", self.packages.first)
             self.host.await_active()
         elif command == "journalrelay doctor":
-            said = self.host.attempt(command).stdout
-            expect("what the doctor says of others", re.findall(r"rival.*|.*runs too.*", said), [])
+            found = json.loads(self.host.attempt(f"{command} --json").stdout)
+            mends = [one["mend"] for one in found if one["part"] == "rivals"]
+            expect("what ends other daemons", mends, [following] if "disable" in following else [])
         else:
             self.host.run(command)
 

@@ -231,6 +231,22 @@ def test_what_the_ancestors_p_printed_is_taken_over(old: Old) -> None:
     assert set(old.granted()) == {HELD, NEW}
 
 
+def test_without_a_journald_nothing_is_granted_and_the_next_time_all(
+    old: Old, running: Journald
+) -> None:
+    files = (old.file("poprelayd", POPRELAYD), old.popip({HELD: soon()}))
+    running.stop()
+    try:
+        done = old.run(*files)
+    finally:
+        running.start()
+    assert done.returncode == 69
+    assert "journald must run" in done.stderr
+    assert old.granted() == {}
+    assert old.run(*files).returncode == 0
+    assert set(old.granted()) == {HELD}
+
+
 # what cannot be
 
 

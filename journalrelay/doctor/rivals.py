@@ -40,7 +40,8 @@ def _rival(words: Sequence[str]) -> str:
 
 def _end(process: Process) -> str:
     if process.unit and not process.unit.startswith(("user@", "poprelayd")):
-        return f"systemctl disable --now {process.unit}"
+        # --now does not stop what an init script started (systemd 252), nor can all be disabled
+        return f"systemctl disable {process.unit}; systemctl stop {process.unit}"
     return f"kill {process.pid}"
 
 
