@@ -107,14 +107,19 @@ def add_config(parser: Group) -> None:
 
 
 def add_source(parser: Parser) -> None:
-    """Where entries are read, in journalctl's words."""
+    """Where entries are read: a journal, or log files."""
+    add_journal(parser).add_argument(
+        "--logfile", metavar="FILE", type=a_file, nargs="+", help="these log files, no journal"
+    )
+
+
+def add_journal(parser: Parser) -> Group:
+    """Which journal is read, in journalctl's words; the group is returned, for other sources."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--directory", metavar="DIR", type=a_file, help="journal files of DIR")
     where.add_argument("--file", metavar="FILE", type=a_file, nargs="+", help="these journal files")
-    where.add_argument(
-        "--logfile", metavar="FILE", type=a_file, nargs="+", help="these log files, no journal"
-    )
     add_namespace(where)
+    return where
 
 
 def add_namespace(parser: Group) -> None:

@@ -45,7 +45,7 @@ LAYERS = (
     {"sources.beginning", "sources.succession"},
     {"sources.stream"},
     {"event", "locks", "due"},
-    {"patterns.identity", "patterns.tcpd", "cursor", "policy", "mapfile", "names"},
+    {"patterns.identity", "patterns.tcpd", "cursor", "policy", "mapfile", "names", "history"},
     {"patterns.pattern", "ledger", "popmap", "resolve", "limits"},
     {"sessions"},
     {"recent"},
