@@ -1,6 +1,7 @@
 """What the command line is made of: its parser, the options that verbs share and their values."""
 
 import argparse
+import ipaddress
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import NoReturn
 from journalrelay import clock
 from journalrelay.config import load, namespace
 from journalrelay.errors import printable
+from journalrelay.grant import Network, parse_address
 from journalrelay.site import STATE, Site
 from journalrelay.timespan import parse_span, parse_time
 
@@ -71,6 +73,17 @@ def a_time(text: str) -> int:
         return parse_time(text, clock.now_us())
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def a_network(text: str) -> Network:
+    """Return the network, or the single address, that ``text`` names."""
+    address = parse_address(text.encode("utf-8", "replace"))
+    try:
+        return ipaddress.ip_network(address or text, strict=False)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no address or network (try '192.0.2.7' or '192.0.2.0/24')"
+        ) from None
 
 
 def a_file(text: str) -> Path:

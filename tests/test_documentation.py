@@ -110,6 +110,8 @@ def test_synopsis_of_a_verb_names_its_options(verb: str) -> None:
     named = flags(text) - {"-c"}
     if re.search(r"^\.Op Ar source$", text, re.M):
         named |= SOURCE_OPTIONS
+    if re.search(r"^\.Op Ar journal$", text, re.M):
+        named |= SOURCE_OPTIONS - {"--logfile"}
     assert named == options_of(verbs()[verb]) - HELP
 
 

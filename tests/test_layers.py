@@ -46,7 +46,7 @@ LAYERS = (
     {"sources.stream"},
     {"event", "locks", "due"},
     {"patterns.identity", "patterns.tcpd", "cursor", "policy", "mapfile", "names", "history"},
-    {"patterns.pattern", "ledger", "popmap", "resolve", "limits"},
+    {"patterns.pattern", "ledger", "popmap", "resolve", "limits", "openings"},
     {"sessions"},
     {"recent"},
     {"patterns.dispatch", "patterns.unvouched", "log", "report"} | DAEMONS,

@@ -59,11 +59,11 @@ complete -c journalrelay -n 'not __journalrelay_verb' -a revoke -d 'Withdraw wha
 complete -c journalrelay -n 'not __journalrelay_verb' -a status -d 'Say how the daemon is'
 complete -c journalrelay -n 'not __journalrelay_verb' -a doctor -d 'Say what is wrong here'
 
-complete -c journalrelay -n '__journalrelay_is run replay match' -l directory -xa '(__fish_complete_directories)' -d 'Journal files of a directory'
-complete -c journalrelay -n '__journalrelay_is run replay match' -l file -rF -d 'These journal files'
+complete -c journalrelay -n '__journalrelay_is run replay match list' -l directory -xa '(__fish_complete_directories)' -d 'Journal files of a directory'
+complete -c journalrelay -n '__journalrelay_is run replay match list' -l file -rF -d 'These journal files'
 complete -c journalrelay -n '__journalrelay_is run replay match' -l logfile -rF -d 'These log files'
-complete -c journalrelay -n '__journalrelay_is run replay match; and __journalrelay_more_files' -F
-complete -c journalrelay -n '__journalrelay_is run replay match grant revoke' -l namespace -xa '(__journalrelay_namespaces)' -d 'The journal namespace'
+complete -c journalrelay -n '__journalrelay_is run replay match list; and __journalrelay_more_files' -F
+complete -c journalrelay -n '__journalrelay_is run replay match list grant revoke' -l namespace -xa '(__journalrelay_namespaces)' -d 'The journal namespace'
 complete -c journalrelay -n '__journalrelay_is run replay expire list check grant revoke status doctor' -l map -rF -d 'sendmail\'s map'
 complete -c journalrelay -n '__journalrelay_is run replay status doctor' -l state -xa '(__fish_complete_directories)' -d 'Kept places'
 
@@ -73,7 +73,10 @@ complete -c journalrelay -n '__journalrelay_is replay' -l all -d 'Begin with the
 complete -c journalrelay -n '__journalrelay_is replay expire' -l dry-run -d 'Write nothing'
 complete -c journalrelay -n '__journalrelay_is replay match list status doctor' -l json -d 'Print JSON'
 complete -c journalrelay -n '__journalrelay_is list' -l bare -d 'Print address and seconds left'
+complete -c journalrelay -n '__journalrelay_is list' -l user -x -d 'Only what logins of a user opened'
+complete -c journalrelay -n '__journalrelay_is list' -l daemon -x -d 'Only what logins at a daemon opened'
+complete -c journalrelay -n '__journalrelay_is list' -l sort -xa 'left address user daemon since' -d 'What comes first'
 complete -c journalrelay -n '__journalrelay_is grant' -l for -xa '15min 1h 1d' -d 'For how long'
 complete -c journalrelay -n '__journalrelay_is revoke' -l all -d 'Withdraw all grants'
-complete -c journalrelay -n '__journalrelay_is check revoke' -a '(__journalrelay_addresses)' -d 'Granted'
+complete -c journalrelay -n '__journalrelay_is list check revoke' -a '(__journalrelay_addresses)' -d 'Granted'
 complete -c journalrelay -n '__journalrelay_is match' -F
