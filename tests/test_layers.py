@@ -38,7 +38,7 @@ LAYERS = (
         "patterns.automaton",
         "sources.logtime",
     },
-    {"grant", "notify", "owner", "pages", "patterns.linear", "patterns.fit"},
+    {"grant", "notify", "owner", "pages", "metrics", "patterns.linear", "patterns.fit"},
     {"sources.openlog", "sources.logline", "sources.openjournal"},
     {"sources.spot", "sources.moments", "sources.sieve", "sources.watch"},
     {"sources.reading", "sources.rotation"},
@@ -108,6 +108,7 @@ IMPORTS = imports()
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 PURE = {
     "errors",
+    "metrics",
     "timespan",
     "changes",
     "message",

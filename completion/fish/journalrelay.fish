@@ -72,6 +72,8 @@ complete -c journalrelay -n '__journalrelay_is replay match' -l since -xa 'today
 complete -c journalrelay -n '__journalrelay_is replay' -l all -d 'Begin with the oldest entry'
 complete -c journalrelay -n '__journalrelay_is replay expire' -l dry-run -d 'Write nothing'
 complete -c journalrelay -n '__journalrelay_is replay match list status doctor' -l json -d 'Print JSON'
+complete -c journalrelay -n '__journalrelay_is status' -l prometheus -d 'Print metrics for node exporter'
+complete -c journalrelay -n '__journalrelay_is status' -l openmetrics -d 'Print metrics as OpenMetrics'
 complete -c journalrelay -n '__journalrelay_is list' -l bare -d 'Print address and seconds left'
 complete -c journalrelay -n '__journalrelay_is list' -l user -x -d 'Only what logins of a user opened'
 complete -c journalrelay -n '__journalrelay_is list' -l daemon -x -d 'Only what logins at a daemon opened'

@@ -3,13 +3,11 @@
 import json
 import os
 
-from journalrelay import clock
+from journalrelay import __version__, clock
 from journalrelay.commands import NO
 from journalrelay.commands.facts import gather
-from journalrelay.commands.screen import lines
 from journalrelay.options import Options, Parser, add_json, add_map, add_state
 from journalrelay.site import Site
-from journalrelay.streams import takes_colour
 
 HELP = "say how the daemon is"
 EXAMPLE = "status"
@@ -17,7 +15,10 @@ EXAMPLE = "status"
 
 def options(parser: Parser) -> None:
     """Add its options."""
-    add_json(parser, "a JSON object")
+    form = parser.add_mutually_exclusive_group()
+    add_json(form, "a JSON object")
+    form.add_argument("--prometheus", action="store_true", help="print metrics for node exporter")
+    form.add_argument("--openmetrics", action="store_true", help="print metrics as OpenMetrics")
     for add in (add_map, add_state):
         add(parser)
 
@@ -27,7 +28,15 @@ def act(site: Site, options: Options) -> int:
     facts = gather(site)
     if options.json:
         print(json.dumps(facts))
+    elif options.prometheus or options.openmetrics:
+        from journalrelay.metrics import metrics, openmetrics, prometheus
+
+        text = openmetrics if options.openmetrics else prometheus
+        print(text(metrics(facts, __version__)), end="")
     else:
+        from journalrelay.commands.screen import lines
+        from journalrelay.streams import takes_colour
+
         coloured = takes_colour()
         for line in lines(facts, str(site.map_path), clock.now_us()):
             print(line.drawn(coloured))
