@@ -25,6 +25,7 @@ SCRAPING = {  # JSON is YAML
         {"job_name": "node", "static_configs": [{"targets": [f"{LOCAL}:{EXPORTER}"]}]}
     ],
 }
+OF_SYSTEMD = ("poprelayd_restarts_total", "poprelayd_expire_next_run_timestamp_seconds")
 DOWN = "PoprelaydDown"
 PATIENCE_S = 30
 
@@ -35,6 +36,8 @@ def scrape(stage: Stage) -> str:
     host = stage.host
     with _installed(host):
         wait_for(host.path(WRITTEN).exists, "the timer to write the metrics", PATIENCE_S)
+        known = host.path(WRITTEN).read_text()
+        expect("known of systemd", [name for name in OF_SYSTEMD if f"\n{name} " not in known], [])
         host.run(f"promtool check metrics <{WRITTEN} && promtool check rules {EXAMPLE}")
         _await_metric(host, 1)
         expect(f"{DOWN} while it runs", DOWN in _firing(host), False)

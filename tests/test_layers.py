@@ -35,6 +35,7 @@ LAYERS = (
         "entry",
         "likeness",
         "places",
+        "sendmailcf",
         "patterns.automaton",
         "sources.logtime",
     },
@@ -44,8 +45,17 @@ LAYERS = (
     {"sources.reading", "sources.rotation"},
     {"sources.beginning", "sources.succession"},
     {"sources.stream"},
-    {"event", "locks", "due"},
-    {"patterns.identity", "patterns.tcpd", "cursor", "policy", "mapfile", "names", "history"},
+    {"event", "locks", "due", "libdb", "ruleset"},
+    {
+        "patterns.identity",
+        "patterns.tcpd",
+        "cursor",
+        "policy",
+        "mapfile",
+        "names",
+        "history",
+        "tables",
+    },
     {"patterns.pattern", "ledger", "popmap", "resolve", "limits", "openings"},
     {"sessions"},
     {"recent"},
@@ -73,8 +83,8 @@ LAYERS = (
 WITHOUT_SIDE = {"sources", "__init__"}
 ONE_ROOM = {
     "systemd": {"sources.openjournal"},
-    "berkeleydb": {"popmap"},
-    "bsddb3": {"popmap"},
+    "berkeleydb": {"libdb"},
+    "bsddb3": {"libdb"},
     "signal": {"daemon", "cli"},  # cli: the numbers for exit codes
     "argparse": {"options"},
     "tomllib": {"config"},
@@ -109,6 +119,7 @@ RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 PURE = {
     "errors",
     "metrics",
+    "ruleset",
     "timespan",
     "changes",
     "message",
