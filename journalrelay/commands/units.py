@@ -20,8 +20,8 @@ UNKNOWN: Mapping[str, Any] = {
 def kept() -> Mapping[str, Any]:
     """Return ``restarts`` of the daemon by systemd, when expire runs next and ran last (µs since
     the epoch), and systemd's word for how that ended; None for what there is not."""
-    asked = ("systemctl", "show", "--timestamp=unix", f"--property={_ASKED}", *_UNITS)
-    return read(ask(*asked) or "", clock.offset_us())
+    said = ask("systemctl", "show", "--timestamp=unix", f"--property={_ASKED}", *_UNITS)
+    return read(said or "", clock.offset_us())
 
 
 def read(said: str, offset_us: int) -> Mapping[str, Any]:
