@@ -91,3 +91,11 @@ def spell(network: Network) -> str:
     if network.prefixlen == network.max_prefixlen:
         return str(network.network_address)
     return str(network)
+
+
+def parse_network(text: str) -> Network:
+    """Return the address or IPv6 /64 that :func:`spell` wrote; ValueError for anything else."""
+    network = ipaddress.ip_network(text)
+    if network.prefixlen not in (network.max_prefixlen, 64):
+        raise ValueError(f"{text!r} is no address")
+    return network

@@ -10,7 +10,6 @@ socket rather than libsystemd's call, which cannot name a namespace and waits wh
 not read.
 """
 
-import ipaddress
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from journalrelay.errors import UnavailableError
 from journalrelay.event import HandGrant, Record, Revocation
-from journalrelay.grant import Network, spell
+from journalrelay.grant import Network, parse_network, spell
 from journalrelay.message import HAND_GRANT, HAND_REVOCATION, Kind
 
 _OPENING = b"relay by hand: "
@@ -50,12 +49,12 @@ def read(
     address = (record.field("RELAY_ADDRESS") or b"").decode("ascii", "replace")
     try:
         if kind == HAND_REVOCATION.id.encode():
-            network = None if address == _EVERYTHING else _network(address)
+            network = None if address == _EVERYTHING else parse_network(address)
             return Revocation(network, record.logged_at_us(), record.clock_ahead_us())
         if kind == HAND_GRANT.id.encode():
             expiry_s = int(record.field("RELAY_EXPIRY") or b"")
             return HandGrant(
-                _network(address),
+                parse_network(address),
                 expiry_s,
                 record.logged_at_us(),
                 record.clock_ahead_us(),
@@ -63,14 +62,6 @@ def read(
     except ValueError:
         pass
     return None
-
-
-def _network(text: str) -> Network:
-    """Return the address or IPv6 /64 that an entry names; ValueError for anything else."""
-    network = ipaddress.ip_network(text)
-    if network.prefixlen not in (network.max_prefixlen, 64):
-        raise ValueError(f"{text!r} is no address")
-    return network
 
 
 def _trusted(map_path: Path) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What the command line is made of: its parser, the options that verbs share and their values."""
 
 import argparse
+import ipaddress
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import NoReturn
 from journalrelay import clock
 from journalrelay.config import Setting, load, namespace
 from journalrelay.errors import printable
+from journalrelay.grant import Network, parse_address
 from journalrelay.site import STATE, Site
 from journalrelay.timespan import parse_span, parse_time
 
@@ -74,6 +76,17 @@ def a_time(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def a_network(text: str) -> Network:
+    """Return the network, or the single address, that ``text`` names."""
+    address = parse_address(text.encode("utf-8", "replace"))
+    try:
+        return ipaddress.ip_network(address or text, strict=False)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no address or network (try '192.0.2.7' or '192.0.2.0/24')"
+        ) from None
+
+
 def a_file(text: str) -> Path:
     """Return the whole path of a file."""
     if not text or "\0" in text:
@@ -108,14 +121,19 @@ def add_config(parser: Group) -> None:
 
 
 def add_source(parser: Parser) -> None:
-    """Where entries are read, in journalctl's words."""
+    """Where entries are read: a journal, or log files."""
+    add_journal(parser).add_argument(
+        "--logfile", metavar="FILE", type=a_file, nargs="+", help="these log files, no journal"
+    )
+
+
+def add_journal(parser: Parser) -> Group:
+    """Which journal is read, in journalctl's words; the group is returned, for other sources."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--directory", metavar="DIR", type=a_file, help="journal files of DIR")
     where.add_argument("--file", metavar="FILE", type=a_file, nargs="+", help="these journal files")
-    where.add_argument(
-        "--logfile", metavar="FILE", type=a_file, nargs="+", help="these log files, no journal"
-    )
     add_namespace(where)
+    return where
 
 
 def add_namespace(parser: Group) -> None:

@@ -6,11 +6,13 @@ he could himself. For a while, or for good: what is read there may be made to br
 who broke it would find root again where it was laid down for a while only.
 """
 
+import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from journalrelay.errors import DataError, PermissionRelayError
 
@@ -48,6 +50,25 @@ def become_owner(directory: Path) -> None:
         os.setgroups([])
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
+
+
+def apart(work: Callable[[], Sequence[Any]]) -> list[Any] | None:
+    """Return what ``work`` does, as JSON has it, when it is done in a process of its own, which may
+    become whom it likes; None when it came to no end."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.write(writing, json.dumps(work()).encode())
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with open(reading, "rb") as answer:
+        told = answer.read()
+    os.waitpid(pid, 0)
+    return list(json.loads(told)) if told else None
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""popip.db, the map that sendmail asks: the one room that knows Berkeley DB.
+"""popip.db, the map that sendmail asks.
 
 Key: an address as :mod:`journalrelay.grant` spells it. Value: expiry, decimal seconds since the
 epoch. The file is changed in place while sendmail reads it, as :mod:`journalrelay.mapfile` says.
@@ -21,23 +21,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from journalrelay import pages
+from journalrelay import libdb, pages
 from journalrelay.changes import Changes, Committed, apply
 from journalrelay.due import filed
 from journalrelay.errors import DataError, NoInputError
+from journalrelay.libdb import db
 from journalrelay.locks import WAIT_S, let_others
 from journalrelay.mapfile import MapFile, explained, identity_of, is_loose
 from journalrelay.owner import open_plain
 
-try:
-    from berkeleydb import db
-except ImportError:  # Debian's python3-bsddb3 has the same API under its older name
-    from bsddb3 import db  # type: ignore[no-redef]
-
-BERKELEY_DB = ".".join(map(str, db.version()[:2]))
-_TYPES = {"hash": db.DB_HASH, "btree": db.DB_BTREE}
 _PAGE_SIZE = 4096
-_CACHE = 1 << 20
 # libdb splits a bucket when more than _FILL pairs stand on its page. At an average of _LOAD the
 # chance that one of 16,384 buckets has so many is below 1e-8; 60 of the longest pairs fill a page.
 _FILL, _LOAD, _LEAST_BUCKETS = 60, 20, 4096
@@ -107,7 +100,7 @@ class PopMap(MapFile):
             if damage:
                 return damage
             try:
-                with _database(_handle(), fd, self.kind, db.DB_RDONLY) as handle:
+                with libdb.opened(libdb.new(), fd, self.kind, db.DB_RDONLY) as handle:
                     strange = self._strange(handle, furthest_s)
             except db.DBError as error:
                 return f"Berkeley DB: {error.args[-1]}"
@@ -119,7 +112,7 @@ class PopMap(MapFile):
         """Return what the map holds that we never write, or None; count and index the rest."""
         self._at_most = 0
         now_s = int(time.time())
-        for pairs in _batches(_items(handle)):
+        for pairs in _batches(libdb.pairs(handle)):
             for key, value in pairs:
                 if not _KEY.fullmatch(key) or not _VALUE.fullmatch(value):
                     return "it holds something else than addresses and expiries"
@@ -137,13 +130,13 @@ class PopMap(MapFile):
     def items(self) -> Iterator[tuple[bytes, int]]:
         """Yield keys and expiries, under the lock that lets others read."""
         with self._reading() as handle:
-            for key, value in _items(handle):
+            for key, value in libdb.pairs(handle):
                 yield key, _expiry(value)
 
     def count(self, now_s: int) -> int:
         """Return how many addresses may relay at ``now_s``."""
         with self._reading() as handle:
-            return sum(_expiry(value) > now_s for _, value in _items(handle))
+            return sum(_expiry(value) > now_s for _, value in libdb.pairs(handle))
 
     def look_up(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """Return the expiries of those ``keys`` that are in the map."""
@@ -226,7 +219,7 @@ class PopMap(MapFile):
     def _reading(self, keys: Iterable[bytes] | None = None) -> Iterator["db.DB"]:
         with self.locked(fcntl.LOCK_SH) as fd:
             self._check(fd, keys)
-            with _database(_handle(), fd, self.kind, db.DB_RDONLY) as handle:
+            with libdb.opened(libdb.new(), fd, self.kind, db.DB_RDONLY) as handle:
                 yield handle
 
     def _check(self, fd: int, keys: Iterable[bytes] | None = None) -> None:
@@ -238,8 +231,8 @@ class PopMap(MapFile):
 
     def _content(self, fd: int) -> Content:
         self._check(fd)
-        with _database(_handle(), fd, self.kind, db.DB_RDONLY) as handle:
-            return {key: _expiry(value) for key, value in _items(handle)}
+        with libdb.opened(libdb.new(), fd, self.kind, db.DB_RDONLY) as handle:
+            return {key: _expiry(value) for key, value in libdb.pairs(handle)}
 
     def _within(self, changes: Changes) -> set[bytes]:
         """Return the keys of the map that begin as something that is withdrawn."""
@@ -288,11 +281,11 @@ class PopMap(MapFile):
         with self.changing() as fd:
             self.check_known(fd)
             self._check(fd, keys)
-            memory, copy = _memory(), os.dup(fd)
+            memory, copy = libdb.memory(), os.dup(fd)
             try:
-                with _database(db.DB(memory), copy, self.kind) as handle:
+                with libdb.opened(db.DB(memory), copy, self.kind) as handle:
                     yield handle
-                    _write_out(memory, handle)
+                    libdb.write_out(memory, handle)
             except BaseException:
                 with suppress(db.DBError):  # it writes what it still has
                     memory.close()
@@ -411,13 +404,13 @@ class PopMap(MapFile):
         self._at_most = len(content)
         beside = self.path.with_name(f".{self.path.name}.new-{os.getpid()}")
         self.unlink_new(beside)
-        handle = _handle()
+        handle = libdb.new()
         try:
             handle.set_pagesize(_PAGE_SIZE)
             if self.kind == "hash":
                 handle.set_h_ffactor(_FILL)
                 handle.set_h_nelem(_buckets_for(len(content)) * _FILL)
-            handle.open(str(beside), None, _TYPES[self.kind], db.DB_CREATE | db.DB_EXCL, 0o644)
+            handle.open(str(beside), None, libdb.TYPES[self.kind], db.DB_CREATE | db.DB_EXCL, 0o644)
             for key in sorted(content) if self.kind == "btree" else content:
                 handle.put(key, b"%d" % content[key])
             handle.sync()
@@ -502,50 +495,3 @@ def _batches(things: Iterable[T], size: int = _BATCH) -> Iterator[list[T]]:
 def _state(fd: int) -> tuple[str, int]:
     """Return what every change of the map changes."""
     return identity_of(fd), os.fstat(fd).st_mtime_ns
-
-
-def _handle() -> "db.DB":
-    handle = db.DB()
-    handle.set_cachesize(0, _CACHE)
-    return handle
-
-
-def _memory() -> "db.DBEnv":
-    """Return what lets libdb write without syncing; it is in this process alone, not beside the
-    map."""
-    memory = db.DBEnv()
-    memory.set_cachesize(0, _CACHE)
-    memory.open(None, db.DB_CREATE | db.DB_INIT_MPOOL | db.DB_PRIVATE)
-    return memory
-
-
-def _write_out(memory: "db.DBEnv", handle: "db.DB") -> None:
-    """Write what was changed to the file, where others read it."""
-    memory.memp_trickle(100)
-    if memory.memp_stat()[0]["page_dirty"]:
-        handle.sync()
-
-
-@contextmanager
-def _database(handle: "db.DB", fd: int, kind: str, flags: int = 0) -> Iterator["db.DB"]:
-    """Yield the database in the open file ``fd``, by its descriptor, so that no path is followed
-    again. What was not written when the block ends is dropped, if it is not kept in memory."""
-    try:
-        handle.open(f"/proc/self/fd/{fd}", None, _TYPES[kind], flags)
-        yield handle
-    except BaseException:
-        with suppress(db.DBError):  # the first error tells more
-            handle.close(db.DB_NOSYNC)
-        raise
-    handle.close(db.DB_NOSYNC)
-
-
-def _items(handle: "db.DB") -> Iterator[tuple[bytes, bytes]]:
-    cursor = handle.cursor()
-    try:
-        pair = cursor.first()
-        while pair:
-            yield pair
-            pair = cursor.next()
-    finally:
-        cursor.close()

@@ -44,6 +44,7 @@ class Report:
     gap_from_us: int | None = None
     gap_to_us: int | None = None
     last_fault: str | None = None
+    last_fault_us: int | None = None
 
     def witness(self, login: Login, verdict: Verdict) -> None:
         """Count a login."""

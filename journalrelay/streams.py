@@ -47,3 +47,10 @@ def open_standard_streams() -> None:
 def discard_output() -> None:
     """Drop what is and will be printed on standard output."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def takes_colour() -> bool:
+    """Tell whether standard output is a terminal that shows colours, and whoever sits before it
+    wants them: NO_COLOR that is set and not empty says no (https://no-color.org)."""
+    dumb = os.environ.get("TERM", "dumb") == "dumb"
+    return sys.stdout.isatty() and not dumb and not os.environ.get("NO_COLOR")

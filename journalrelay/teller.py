@@ -153,7 +153,7 @@ class Teller:
         self._unlisted.clear()
 
     def _fault(self, kind: Kind, text: str, reason: str) -> None:
-        self.report.last_fault = text
+        self.report.last_fault, self.report.last_fault_us = text, clock.now_us()
         self._log(kind, text, RELAY_REASON=reason)
 
     def _refuse(self, login: Login, verdict: Verdict) -> None:

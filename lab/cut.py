@@ -23,8 +23,8 @@ from dataclasses import dataclass
 
 from journalrelay.changes import Changes
 from journalrelay.errors import RelayError
+from journalrelay.libdb import db
 from journalrelay.policy import withdraw
-from journalrelay.popmap import db  # type: ignore[attr-defined]
 from lab import room, story
 from lab.memory import MemoryJournal
 from lab.powerloss import in_child

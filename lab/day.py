@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable
 
-from lab import room, syslogd
+from lab import room, scraping, syslogd
 from lab.ailments import AILMENTS
 from lab.mailhost import MAP, MailHost
 from lab.probe import BY_NOBODY, MAY, TRIES
@@ -64,6 +64,7 @@ class Day(Stage):
             self.watchdog,
             self.journald,
             self.log_file,
+            self.metrics,
             self.needrestart,
             self.upgrade,
             self.reboot,
@@ -266,6 +267,10 @@ class Day(Stage):
     def log_file(self) -> str:
         """Read the file that rsyslog writes, through logrotate, instead of the journal."""
         return syslogd.follow_a_file(self)
+
+    def metrics(self) -> str:
+        """Have Debian's Prometheus see how the daemon is, and say when it does not run."""
+        return scraping.scrape(self)
 
     def needrestart(self) -> str:
         """A library is replaced under the daemon; needrestart restarts it."""

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
-from journalrelay import popmap as popmap_room
+from journalrelay import libdb
 from journalrelay.cli import main
 from journalrelay.popmap import PopMap
 from journalrelay.report import Report
@@ -234,13 +234,13 @@ def test_the_traps_would_catch_a_root_that_goes_on_as_root(
 def test_no_root_is_left_to_be_found_while_berkeley_db_reads(
     lair: Lair, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = popmap_room._database
+    real = libdb.opened
 
     def watched(*arguments: object) -> object:
         print("users:", *os.getresuid(), "groups:", *os.getresgid(), *os.getgroups())
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(popmap_room, "_database", watched)
+    monkeypatch.setattr(libdb, "opened", watched)
     shutil.rmtree(lair.map.with_name(f"{lair.map.name}.due"))  # else expire finds nothing to read
     words = ["192.0.2.9"] if verb in ("check", "grant", "revoke") else []
     said = as_root(*lair.argv(verb, *words))

@@ -60,11 +60,11 @@ complete -c journalrelay -n 'not __journalrelay_verb' -a status -d 'Say how the 
 complete -c journalrelay -n 'not __journalrelay_verb' -a doctor -d 'Say what is wrong here'
 complete -c journalrelay -n 'not __journalrelay_verb' -a import -d 'Take over from an older daemon'
 
-complete -c journalrelay -n '__journalrelay_is run replay match' -l directory -xa '(__fish_complete_directories)' -d 'Journal files of a directory'
-complete -c journalrelay -n '__journalrelay_is run replay match' -l file -rF -d 'These journal files'
+complete -c journalrelay -n '__journalrelay_is run replay match list' -l directory -xa '(__fish_complete_directories)' -d 'Journal files of a directory'
+complete -c journalrelay -n '__journalrelay_is run replay match list' -l file -rF -d 'These journal files'
 complete -c journalrelay -n '__journalrelay_is run replay match' -l logfile -rF -d 'These log files'
-complete -c journalrelay -n '__journalrelay_is run replay match; and __journalrelay_more_files' -F
-complete -c journalrelay -n '__journalrelay_is run replay match grant revoke' -l namespace -xa '(__journalrelay_namespaces)' -d 'The journal namespace'
+complete -c journalrelay -n '__journalrelay_is run replay match list; and __journalrelay_more_files' -F
+complete -c journalrelay -n '__journalrelay_is run replay match list grant revoke' -l namespace -xa '(__journalrelay_namespaces)' -d 'The journal namespace'
 complete -c journalrelay -n '__journalrelay_is run replay expire list check grant revoke status doctor import' -l map -rF -d 'sendmail\'s map'
 complete -c journalrelay -n '__journalrelay_is run replay status doctor' -l state -xa '(__fish_complete_directories)' -d 'Kept places'
 
@@ -73,9 +73,15 @@ complete -c journalrelay -n '__journalrelay_is replay match' -l since -xa 'today
 complete -c journalrelay -n '__journalrelay_is replay' -l all -d 'Begin with the oldest entry'
 complete -c journalrelay -n '__journalrelay_is replay expire import' -l dry-run -d 'Write nothing'
 complete -c journalrelay -n '__journalrelay_is replay match list status doctor' -l json -d 'Print JSON'
+complete -c journalrelay -n '__journalrelay_is status' -l prometheus -d 'Print metrics for node exporter'
+complete -c journalrelay -n '__journalrelay_is status' -l openmetrics -d 'Print metrics as OpenMetrics'
 complete -c journalrelay -n '__journalrelay_is list' -l bare -d 'Print address and seconds left'
+complete -c journalrelay -n '__journalrelay_is check' -l to -x -d 'To whom'
+complete -c journalrelay -n '__journalrelay_is list' -l user -x -d 'Only what logins of a user opened'
+complete -c journalrelay -n '__journalrelay_is list' -l daemon -x -d 'Only what logins at a daemon opened'
+complete -c journalrelay -n '__journalrelay_is list' -l sort -xa 'left address user daemon since' -d 'What comes first'
 complete -c journalrelay -n '__journalrelay_is grant' -l for -xa '15min 1h 1d' -d 'For how long'
 complete -c journalrelay -n '__journalrelay_is revoke' -l all -d 'Withdraw all grants'
-complete -c journalrelay -n '__journalrelay_is check revoke' -a '(__journalrelay_addresses)' -d 'Granted'
+complete -c journalrelay -n '__journalrelay_is list check revoke' -a '(__journalrelay_addresses)' -d 'Granted'
 complete -c journalrelay -n '__journalrelay_is import' -l output -rF -d 'The drop-in that is written'
 complete -c journalrelay -n '__journalrelay_is match import' -F

@@ -1,12 +1,11 @@
 """What other programs of the host say, and which of them run."""
 
-import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 _PATIENCE_S = 20
 _PROC = Path("/proc")
@@ -28,24 +27,6 @@ def ask(*command: str, told: str = "") -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.decode("utf-8", "backslashreplace")
-
-
-def apart(work: Callable[[], Sequence[Any]]) -> list[Any]:
-    """Return what ``work`` does, as JSON has it, when it is done in a process of its own."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            os.write(writing, json.dumps(work()).encode())
-            code = 0
-        finally:
-            os._exit(code)
-    os.close(writing)
-    with open(reading, "rb") as answer:
-        told = answer.read()
-    os.waitpid(pid, 0)
-    return list(json.loads(told)) if told else ["the map breaks who reads it"]
 
 
 class Process(NamedTuple):

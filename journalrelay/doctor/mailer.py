@@ -1,22 +1,21 @@
 """sendmail: does it have the feature, and does it ask the map that the daemon writes?"""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from journalrelay import popmap
+from journalrelay import libdb
 from journalrelay.doctor.diagnosis import Diagnosis, well, wrong
 from journalrelay.doctor.host import Process, ask, process
+from journalrelay.sendmailcf import CF, Keyed, maps
 from journalrelay.site import Site
 
 _PART = "sendmail"
 _REMAKE = "make -C /etc/mail sendmail.cf && systemctl restart sendmail"
 _INSTALL = "apt install sendmail-bin sendmail-cf"
 _ADD = 'sed -i "s/^MAILER_DEFINITIONS/FEATURE(\\`poprelay\')dnl\\n&/" /etc/mail/sendmail.mc'
-_KEYED = re.compile(r"^K(popip|localip|relay) (\w+)((?: -\S+)*) (\S+)", re.MULTILINE)
 _FEATURE = re.compile(r"^[^d#\n]*FEATURE\(`poprelay'", re.MULTILINE)
 _PID_FILE = re.compile(r"^O PidFile=(.*)$", re.MULTILINE)
 _NOBODY = "192.0.2.1"
@@ -27,21 +26,9 @@ class Mailer:
     """Where a sendmail and its configuration are."""
 
     program: Path = Path("/usr/sbin/sendmail")
-    cf: Path = Path("/etc/mail/sendmail.cf")
+    cf: Path = CF
     mc: Path = Path("/etc/mail/sendmail.mc")
     feature: Path = Path("/usr/share/sendmail/cf/feature/poprelay.m4")
-
-
-class Keyed(NamedTuple):
-    """A ``K`` line: the map's class, and its file without ``.db``."""
-
-    kind: str
-    file: Path
-
-    @property
-    def database(self) -> Path:
-        """Return the file that sendmail opens."""
-        return self.file.with_name(self.file.name + ".db")
 
 
 def examine(
@@ -75,7 +62,7 @@ def examine(
 def _library(version: str, said: str) -> Iterator[Diagnosis]:
     """Yield whether sendmail can read the files that our Berkeley DB writes."""
     theirs = re.search(r"\bNEWDB=(\d+\.\d+)", said)
-    ours = popmap.BERKELEY_DB
+    ours = libdb.VERSION
     if theirs is None:
         yield wrong(_PART, f"sendmail {version} was built without Berkeley DB", _INSTALL)
     elif theirs[1] != ours:
@@ -88,10 +75,9 @@ def _library(version: str, said: str) -> Iterator[Diagnosis]:
         yield wrong(_PART, what, "hostnamectl set-hostname mail.example.org  # your host's name")
 
 
-def _maps(mailer: Mailer) -> dict[str, Keyed]:
+def _maps(mailer: Mailer) -> Mapping[str, Keyed]:
     with suppress(OSError):
-        text = mailer.cf.read_text("utf-8", "replace")
-        return {m[1]: Keyed(m[2], Path(m[4])) for m in _KEYED.finditer(text)}
+        return maps(mailer.cf.read_text("utf-8", "replace"))
     return {}
 
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from journalrelay import clock
 from journalrelay.doctor.diagnosis import Diagnosis, well, wrong
-from journalrelay.doctor.host import apart
 from journalrelay.errors import NoInputError, RelayError
+from journalrelay.owner import apart
 from journalrelay.site import Site
 
 _PART = "map"
@@ -30,7 +30,7 @@ class Content(NamedTuple):
 def content(site: Site) -> Content:
     """Return what is in the map. It is read by a process that is its owner's for good, since
     Berkeley DB trusts what it reads, and root is still needed here."""
-    return Content(*apart(lambda: _content(site)))
+    return Content(*(apart(lambda: _content(site)) or ["the map breaks who reads it"]))
 
 
 def _content(site: Site) -> Content:

@@ -22,6 +22,7 @@ from journalrelay.sources.openjournal import (
     add_matches,
     open_reader,
     standing,
+    unreadable,
 )
 
 _SECOND_LOOK_S, _LOOK_AROUND_S = 0.25, 1.0
@@ -161,7 +162,7 @@ class JournalSource:
                 record.load()
                 yield record
         except OSError as error:
-            raise TryAgainError(_unreadable(error)) from error
+            raise TryAgainError(unreadable(error)) from error
         finally:
             reader.close()
 
@@ -206,7 +207,7 @@ class JournalSource:
                 record.load()
                 yield record
         except OSError as error:
-            raise TryAgainError(_unreadable(error)) from error
+            raise TryAgainError(unreadable(error)) from error
         finally:
             reader.close()
 
@@ -251,7 +252,7 @@ class JournalSource:
 
     def _fail(self, error: Exception) -> None:
         """Note why reading failed, and when to try again: after 10 ms, doubling up to 5 s."""
-        self._trouble = _unreadable(error)
+        self._trouble = unreadable(error)
         self._retry_s = min(5.0, 2 * self._retry_s or 0.01)
         self._retry_at_s = time.monotonic() + self._retry_s
 
@@ -309,7 +310,3 @@ class JournalSource:
             self._place = self._record.cursor(), self._record.logged_at_us()
             if self._place[1] < complete_us:
                 self._settled, self._unsettled = self._place, 0
-
-
-def _unreadable(error: Exception) -> str:
-    return f"the journal cannot be read: {error} (see: journalctl --verify)"

@@ -149,6 +149,11 @@ def add_matches(reader: Reader, groups: Sequence[Sequence[bytes]]) -> None:
         reader.add_disjunction()
 
 
+def unreadable(error: Exception) -> str:
+    """Return what is told when reading stopped with an error."""
+    return f"the journal cannot be read: {error} (see: journalctl --verify)"
+
+
 def _unopened(where: Where, error: Exception) -> RelayError:
     names = ", ".join(map(str, where.files or (where.directory or "the journal",)))
     if isinstance(error, FileNotFoundError | NotADirectoryError):
