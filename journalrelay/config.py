@@ -211,6 +211,12 @@ KEYS = (
     Key("source.hosts", [], _hosts, "hosts whose lines in log files count; none: this one's"),
     Key("map.path", "/var/lib/poprelayd/popip.db", _map_path, "sendmail's map"),
     Key("map.type", "hash", _choice("hash", "btree"), "its Berkeley DB type: hash or btree"),
+    Key(
+        "map.spelling",
+        "sendmail",
+        _choice("sendmail", "postfix"),
+        "whose words its keys are in: sendmail or postfix",
+    ),
     Key("log.users", True, _flag, "whether users' names stand in our log"),
     Key("log.addresses", True, _flag, "whether clients' addresses stand in our log"),
 )
@@ -286,9 +292,22 @@ def load(path: Path | None) -> Config:
     for name, value, file in settings:
         if not name.startswith(_PATTERN):
             _take(name, value, file, values, own, faults)
+    _agree(values, settings, faults)
     if faults:
         raise ConfigError("\n".join(faults))
     return _build(values, own)
+
+
+def _agree(
+    values: Mapping[str, Any], settings: Sequence[tuple[str, Any, Path]], faults: list[str]
+) -> None:
+    """Note settings that are good each by itself and not together."""
+    if values.get("map.spelling") == "postfix" and values.get("relay.ipv6_prefix") == 64:
+        file = next(file for name, _, file in settings[::-1] if name == "relay.ipv6_prefix")
+        faults.append(
+            f"{file}: relay.ipv6_prefix: not 64 with map.spelling = 'postfix', since Postfix has "
+            "no name for a /64 (try 128)"
+        )
 
 
 def _own(settings: Sequence[tuple[str, Any, Path]], faults: list[str]) -> tuple["Daemon", ...]:
@@ -418,6 +437,7 @@ def _build(values: Mapping[str, Any], own: tuple["Daemon", ...]) -> Config:
             ipv6_prefix=got["relay.ipv6_prefix"],
             max_grant_us=got["relay.max_grant"],
             skew_us=got["relay.skew"],
+            spelling=got["map.spelling"],
         ),
         own=own,
         enable=got["daemons.enable"],
