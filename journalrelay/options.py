@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from journalrelay import clock
 from journalrelay.config import load, namespace
@@ -20,8 +20,18 @@ Options = argparse.Namespace
 Group = argparse._ActionsContainer
 
 
+class _Lines(argparse.RawDescriptionHelpFormatter):
+    """Help in which the longest option and its text are one line, and an epilog stays as it is."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28)
+
+
 class Parser(argparse.ArgumentParser):
-    """argparse with sysexits' code for a wrong command line."""
+    """argparse with sysexits' code for a wrong command line, and help that fits a screen."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=_Lines, **settings)
 
     def error(self, message: str) -> NoReturn:
         text = printable(message)  # a shell may have put a file's name among the words
@@ -102,17 +112,25 @@ def _a_namespace(text: str) -> str:
 def add_config(parser: Group) -> None:
     """``-c``: which configuration."""
     parser.add_argument(
-        "-c", dest="config", metavar="FILE", type=a_file, help="read this configuration alone"
+        "-c",
+        dest="config",
+        metavar="FILE",
+        type=a_file,
+        help="read this configuration, and no other file",
     )
 
 
 def add_source(parser: Parser) -> None:
     """Where entries are read, in journalctl's words."""
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--directory", metavar="DIR", type=a_file, help="journal files of DIR")
-    where.add_argument("--file", metavar="FILE", type=a_file, nargs="+", help="these journal files")
     where.add_argument(
-        "--logfile", metavar="FILE", type=a_file, nargs="+", help="these log files, no journal"
+        "--directory", metavar="DIR", type=a_file, help="read the journal files in DIR"
+    )
+    where.add_argument(
+        "--file", metavar="FILE", type=a_file, nargs="+", help="read these journal files"
+    )
+    where.add_argument(
+        "--logfile", metavar="FILE", type=a_file, nargs="+", help="read these log files, no journal"
     )
     add_namespace(where)
 
@@ -120,25 +138,27 @@ def add_source(parser: Parser) -> None:
 def add_namespace(parser: Group) -> None:
     """``--namespace``: which of this machine's journals."""
     parser.add_argument(
-        "--namespace", metavar="NS", type=_a_namespace, help="the journal namespace NS"
+        "--namespace", metavar="NS", type=_a_namespace, help="use the journal namespace NS"
     )
 
 
 def add_map(parser: Group) -> None:
     """``--map``: which map."""
-    parser.add_argument("--map", metavar="FILE", type=_a_map, help="sendmail's map")
+    parser.add_argument(
+        "--map", metavar="FILE", type=_a_map, help="the map to use (default: map.path)"
+    )
 
 
 def add_state(parser: Group) -> None:
     """``--state``: where places are kept."""
     parser.add_argument(
-        "--state", metavar="DIR", type=a_file, help=f"kept places (default {STATE})"
+        "--state", metavar="DIR", type=a_file, help=f"where places are kept (default {STATE})"
     )
 
 
 def add_since(parser: Group) -> None:
     """``--since``: a time to begin at."""
-    parser.add_argument("--since", metavar="T", type=a_time, help="begin at a time ('-10min')")
+    parser.add_argument("--since", metavar="T", type=a_time, help="begin at a time, as -10min")
 
 
 def add_dry_run(parser: Group) -> None:

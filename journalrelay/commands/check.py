@@ -19,7 +19,7 @@ EXAMPLE = "check 192.0.2.7"
 
 def options(parser: Parser) -> None:
     """Add its options."""
-    parser.add_argument("address", metavar="ADDRESS")
+    parser.add_argument("address", metavar="ADDRESS", help="a client's, IPv4 or IPv6")
     add_map(parser)
 
 

@@ -21,8 +21,10 @@ EXAMPLE = "grant 192.0.2.7 --for 1h"
 
 def options(parser: Parser) -> None:
     """Add its options."""
-    parser.add_argument("addresses", metavar="ADDRESS", nargs="+")
-    parser.add_argument("--for", metavar="SPAN", dest="span_us", type=a_span, help="for how long")
+    parser.add_argument("addresses", metavar="ADDRESS", nargs="+", help="IPv4 or IPv6")
+    parser.add_argument(
+        "--for", metavar="SPAN", dest="span_us", type=a_span, help="how long (default: the window)"
+    )
     for add in (add_namespace, add_map):
         add(parser)
 
