@@ -13,6 +13,7 @@ _PART = "postfix"
 _LISTS = ("smtpd_relay_restrictions", "smtpd_recipient_restrictions")
 _ASKED = re.compile(r"\bcheck_client_access[\s,]+(?:\{\s*)?(hash|btree):([^\s,}]+)")
 _DROP_IN = f"/etc/systemd/system/{EXPIRE}.d"
+_WANTING = "/etc/systemd/system/postfix.service.d"  # not by a link, which `disable` takes away
 
 
 def examine(site: Site, sample: tuple[str, int] | None, by_systemd: bool) -> Iterator[Diagnosis]:
@@ -77,7 +78,8 @@ def _guards() -> Iterator[Diagnosis]:
         yield wrong(
             "units",
             f"Postfix is started without {TIMER}: a grant may outlive its time",
-            f"systemctl add-wants postfix.service {EXPIRE} {TIMER}",
+            f"mkdir -p {_WANTING} && printf '[Unit]\\nWants={EXPIRE} {TIMER}\\n' "
+            f">{_WANTING}/poprelay.conf && systemctl daemon-reload && systemctl start {TIMER}",
         )
     guard = ask("systemctl", "show", "--property=ExecStopPost", EXPIRE) or ""
     if "SERVICE_RESULT" not in guard:
