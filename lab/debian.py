@@ -30,6 +30,8 @@ SERVER = (
 FETCHED = "python3 python3-systemd python3-sdnotify python3-bsddb3"
 # What writes the mail log to a file, and rotates it.
 SYSLOGD = "rsyslog logrotate python3-inotify"
+# What takes sendmail's place.
+OTHER_MAILER = "postfix"
 BUILDER = "git make ca-certificates lintian"
 
 
@@ -65,6 +67,7 @@ def server(release: int) -> Recipe:
             f"{APT} install {SERVER}",
             f"{APT} install --download-only {FETCHED}",
             f"{APT} install --download-only {SYSLOGD}",
+            f"{APT} install --download-only {OTHER_MAILER}",
             # installed again later, as an upgrade of a library does
             f"{APT} install --download-only --reinstall libsystemd0",
             "rm /usr/sbin/policy-rc.d",
