@@ -92,7 +92,8 @@ def _hosts(value: Any) -> tuple[str, ...]:
 def _choice(*choices: Any) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         if value not in choices or type(value) is not type(choices[0]):
-            raise ValueError(f"{value!r} is not one of {', '.join(map(repr, choices))}")
+            quoted = " (without the quotes)" if value in map(str, choices) else ""
+            raise ValueError(f"{value!r} is not one of {', '.join(map(repr, choices))}{quoted}")
         return value
 
     return read
@@ -100,7 +101,7 @@ def _choice(*choices: Any) -> Callable[[Any], Any]:
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"{value!r} is neither true nor false")
+        raise ValueError(f"{value!r} is neither true nor false (without quotes)")
     return value
 
 

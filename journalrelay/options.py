@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from journalrelay import clock
 from journalrelay.config import load, namespace
-from journalrelay.errors import printable
+from journalrelay.errors import nearest, printable
 from journalrelay.site import STATE, Site
 from journalrelay.timespan import parse_span, parse_time
 
@@ -33,7 +33,37 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=_Lines, **settings)
 
+    def parse_args(self, args: Sequence[str]) -> Options:  # type: ignore[override]
+        """Return the options; say of a word that is none of them what it may have been."""
+        options, strange = self.parse_known_args(args)
+        if strange:
+            self._parser_of(options.verb)._refuse_word(strange[0])
+        return options
+
+    def _parser_of(self, verb: str) -> "Parser":
+        """Return the parser of a verb; this one if it has no verbs."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                return cast(Parser, action.choices[verb])
+        return self
+
+    def _refuse_word(self, word: str) -> NoReturn:
+        """Say of a word that is none of the options, nor of the arguments, what is amiss."""
+        if word == "-c":
+            self.error("-c FILE stands before the verb")
+        if not word.startswith("-"):
+            self.error(f"{word!r} is one word too many")
+        known = [name for action in self._actions for name in action.option_strings]
+        self.error(f"there is no option {word!r}{nearest(word.partition('=')[0], known)}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(
+                None, f"there is no verb {value!r}{nearest(value, action.choices)}"
+            )
+
     def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, and end."""
         text = printable(message)  # a shell may have put a file's name among the words
         print(f"{self.prog}: {text} (see: {self.prog} --help)", file=sys.stderr)
         raise SystemExit(os.EX_USAGE)

@@ -97,3 +97,28 @@ def test_an_example_that_changes_nothing_works(journald: Journald, program: str)
         LOG.unlink()
     assert done.returncode in (os.EX_OK, NO), done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("lst", "journalrelay: there is no verb 'lst' (did you mean 'list'?)"),
+        ("list --jsn", "journalrelay list: there is no option '--jsn' (did you mean '--json'?)"),
+        ("list --mpa=x", "journalrelay list: there is no option '--mpa=x' (did you mean '--map'?)"),
+        ("list -c x.conf", "journalrelay list: -c FILE stands before the verb"),
+        ("check 192.0.2.7 192.0.2.8", "journalrelay check: '192.0.2.8' is one word too many"),
+        ("grant 192.0.2.7 --for 1 hour", "journalrelay grant: 'hour' is one word too many"),
+        ("check", "journalrelay check: the following arguments are required: ADDRESS"),
+    ],
+)
+def test_a_slip_is_told_with_what_was_meant(words: str, told: str) -> None:
+    done = run(["journalrelay", *words.split()])
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == os.EX_USAGE
+    assert line.startswith(told) and "--help)" in line
+
+
+def test_a_slip_of_the_daemons_is_told_too() -> None:
+    done = run(["poprelayd", "--foreground"])
+    assert done.returncode == os.EX_USAGE
+    assert done.stderr.startswith("poprelayd: there is no option '--foreground' (")
