@@ -68,7 +68,8 @@ install:
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system $(units)
 	sed -i 's,/usr/bin/,$(PREFIX)/bin/,' \
 	  $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,$(notdir $(units)))
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/poprelayd units/poprelayd-resolve.conf
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/poprelayd units/poprelayd-resolve.conf \
+	  units/poprelayd-postfix.conf
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/poprelayd/examples/prometheus \
 	  packaging/prometheus/poprelayd.rules.yml
 	install -D -m 644 units/poprelayd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/poprelayd.conf

@@ -142,7 +142,7 @@ def journalrelay_parser(words: Sequence[str] = ()) -> Parser:
     parser = Parser(
         prog="journalrelay",
         description="POP-before-SMTP for sendmail: logins in the journal open the relay.",
-        allow_abbrev=False,
+        epilog="example: journalrelay status\nmore:    journalrelay VERB --help; man journalrelay",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add_config(parser)
@@ -155,7 +155,6 @@ def journalrelay_parser(words: Sequence[str] = ()) -> Parser:
                 help=verb.HELP,
                 description=verb.HELP.capitalize() + ".",
                 epilog=f"example: journalrelay {verb.EXAMPLE}",
-                allow_abbrev=False,
             )
         )
     return parser
@@ -165,21 +164,28 @@ def poprelayd_parser() -> Parser:
     """Return the parser of ``poprelayd``, the ancestor's name for the daemon."""
     parser = Parser(
         prog="poprelayd",
+        usage="%(prog)s [-c FILE] [-d | -p | -a IP | -r IP | -f] [OPTION ...]",
         description="POP-before-SMTP for sendmail; the same as: journalrelay run.",
-        epilog="-p, -a, -r and -f do what they did in the poprelayd of 1998 and end.",
-        allow_abbrev=False,
+        epilog="example: poprelayd -p\n-p, -a, -r, -f do what they did in the poprelayd of 1998.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add_config(parser)
     parser.set_defaults(verb="run")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("-d", action="store_true", help="be the daemon (also without options)")
-    what.add_argument("-p", dest="print", action="store_true", help="print addresses and seconds")
-    what.add_argument("-a", dest="add", metavar="IP", action="append", help="add an address")
     what.add_argument(
-        "-r", dest="remove", metavar="IP", action="append", default=[], help="remove an address"
+        "-p", dest="print", action="store_true", help="print who may relay, and seconds left"
     )
-    what.add_argument("-f", dest="flush", action="store_true", help="remove all addresses")
+    what.add_argument("-a", dest="add", metavar="IP", action="append", help="let an address relay")
+    what.add_argument(
+        "-r",
+        dest="remove",
+        metavar="IP",
+        action="append",
+        default=[],
+        help="withdraw what an address was granted",
+    )
+    what.add_argument("-f", dest="flush", action="store_true", help="withdraw all grants")
     for add in (add_source, add_map, add_state):
         add(parser)
     return parser

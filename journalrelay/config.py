@@ -93,7 +93,8 @@ def _hosts(value: Any) -> tuple[str, ...]:
 def _choice(*choices: Any) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         if value not in choices or type(value) is not type(choices[0]):
-            raise ValueError(f"{value!r} is not one of {', '.join(map(repr, choices))}")
+            quoted = " (without the quotes)" if value in map(str, choices) else ""
+            raise ValueError(f"{value!r} is not one of {', '.join(map(repr, choices))}{quoted}")
         return value
 
     return read
@@ -101,7 +102,7 @@ def _choice(*choices: Any) -> Callable[[Any], Any]:
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"{value!r} is neither true nor false")
+        raise ValueError(f"{value!r} is neither true nor false (without quotes)")
     return value
 
 
@@ -212,6 +213,12 @@ KEYS = (
     Key("source.hosts", [], _hosts, "hosts whose lines in log files count; none: this one's"),
     Key("map.path", "/var/lib/poprelayd/popip.db", _map_path, "sendmail's map"),
     Key("map.type", "hash", _choice("hash", "btree"), "its Berkeley DB type: hash or btree"),
+    Key(
+        "map.spelling",
+        "sendmail",
+        _choice("sendmail", "postfix"),
+        "whose words its keys are in: sendmail or postfix",
+    ),
     Key("log.users", True, _flag, "whether users' names stand in our log"),
     Key("log.addresses", True, _flag, "whether clients' addresses stand in our log"),
 )
@@ -289,9 +296,20 @@ def load(path: Path | None, later: Sequence[Setting] = ()) -> Config:
     for name, value, file in settings:
         if not name.startswith(_PATTERN):
             _take(name, value, file, values, own, faults)
+    _agree(values, settings, faults)
     if faults:
         raise ConfigError("\n".join(faults))
     return _build(values, own)
+
+
+def _agree(values: Mapping[str, Any], settings: Sequence[Setting], faults: list[str]) -> None:
+    """Note settings that are good each by itself and not together."""
+    if values.get("map.spelling") == "postfix" and values.get("relay.ipv6_prefix") == 64:
+        file = next(file for name, _, file in settings[::-1] if name == "relay.ipv6_prefix")
+        faults.append(
+            f"{file}: relay.ipv6_prefix: not 64 with map.spelling = 'postfix', since Postfix has "
+            "no name for a /64 (try 128)"
+        )
 
 
 def _own(settings: Sequence[Setting], faults: list[str]) -> tuple["Daemon", ...]:
@@ -421,6 +439,7 @@ def _build(values: Mapping[str, Any], own: tuple["Daemon", ...]) -> Config:
             ipv6_prefix=got["relay.ipv6_prefix"],
             max_grant_us=got["relay.max_grant"],
             skew_us=got["relay.skew"],
+            spelling=got["map.spelling"],
         ),
         own=own,
         enable=got["daemons.enable"],

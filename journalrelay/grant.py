@@ -13,7 +13,7 @@ from socket import AF_INET, inet_ntoa, inet_pton
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_IPV6 = b"ipv6:"
+IPV6 = b"ipv6:"
 _HOST = re.compile(rb"[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}\.[A-Za-z][A-Za-z0-9-]{0,62}")
 
 
@@ -57,7 +57,7 @@ def login_key(address: Address, ipv6_prefix: int) -> bytes:
         return inet_ntoa(address.packed).encode()
     packed = address.packed[: ipv6_prefix // 8]
     groups = [b"%x" % int.from_bytes(packed[at : at + 2]) for at in range(0, len(packed), 2)]
-    return _IPV6 + b":".join(groups)
+    return IPV6 + b":".join(groups)
 
 
 def map_key(network: Network) -> bytes:

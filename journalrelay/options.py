@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 from journalrelay import clock
 from journalrelay.config import Setting, load, namespace
-from journalrelay.errors import printable
+from journalrelay.errors import nearest, printable
 from journalrelay.grant import Network, parse_address
 from journalrelay.site import STATE, Site
 from journalrelay.timespan import parse_span, parse_time
@@ -22,10 +22,50 @@ Options = argparse.Namespace
 Group = argparse._ActionsContainer
 
 
+class _Lines(argparse.RawDescriptionHelpFormatter):
+    """Help in which the longest option and its text are one line, and an epilog stays as it is."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28)
+
+
 class Parser(argparse.ArgumentParser):
-    """argparse with sysexits' code for a wrong command line."""
+    """argparse with sysexits' code for a wrong command line, and help that fits a screen."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=_Lines, **settings)
+
+    def parse_args(self, args: Sequence[str]) -> Options:  # type: ignore[override]
+        """Return the options; say of a word that is none of them what it may have been."""
+        options, strange = self.parse_known_args(args)
+        if strange:
+            self._parser_of(options.verb)._refuse_word(strange[0])
+        return options
+
+    def _parser_of(self, verb: str) -> "Parser":
+        """Return the parser of a verb; this one if it has no verbs."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                return cast(Parser, action.choices[verb])
+        return self
+
+    def _refuse_word(self, word: str) -> NoReturn:
+        """Say of a word that is none of the options, nor of the arguments, what is amiss."""
+        if word == "-c":
+            self.error("-c FILE stands before the verb")
+        if not word.startswith("-"):
+            self.error(f"{word!r} is one word too many")
+        known = [name for action in self._actions for name in action.option_strings]
+        self.error(f"there is no option {word!r}{nearest(word.partition('=')[0], known)}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(
+                None, f"there is no verb {value!r}{nearest(value, action.choices)}"
+            )
 
     def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, and end."""
         text = printable(message)  # a shell may have put a file's name among the words
         print(f"{self.prog}: {text} (see: {self.prog} --help)", file=sys.stderr)
         raise SystemExit(os.EX_USAGE)
@@ -116,22 +156,30 @@ def _a_namespace(text: str) -> str:
 def add_config(parser: Group) -> None:
     """``-c``: which configuration."""
     parser.add_argument(
-        "-c", dest="config", metavar="FILE", type=a_file, help="read this configuration alone"
+        "-c",
+        dest="config",
+        metavar="FILE",
+        type=a_file,
+        help="read this configuration, and no other file",
     )
 
 
 def add_source(parser: Parser) -> None:
     """Where entries are read: a journal, or log files."""
     add_journal(parser).add_argument(
-        "--logfile", metavar="FILE", type=a_file, nargs="+", help="these log files, no journal"
+        "--logfile", metavar="FILE", type=a_file, nargs="+", help="read these log files, no journal"
     )
 
 
 def add_journal(parser: Parser) -> Group:
     """Which journal is read, in journalctl's words; the group is returned, for other sources."""
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--directory", metavar="DIR", type=a_file, help="journal files of DIR")
-    where.add_argument("--file", metavar="FILE", type=a_file, nargs="+", help="these journal files")
+    where.add_argument(
+        "--directory", metavar="DIR", type=a_file, help="read the journal files in DIR"
+    )
+    where.add_argument(
+        "--file", metavar="FILE", type=a_file, nargs="+", help="read these journal files"
+    )
     add_namespace(where)
     return where
 
@@ -139,25 +187,27 @@ def add_journal(parser: Parser) -> Group:
 def add_namespace(parser: Group) -> None:
     """``--namespace``: which of this machine's journals."""
     parser.add_argument(
-        "--namespace", metavar="NS", type=_a_namespace, help="the journal namespace NS"
+        "--namespace", metavar="NS", type=_a_namespace, help="use the journal namespace NS"
     )
 
 
 def add_map(parser: Group) -> None:
     """``--map``: which map."""
-    parser.add_argument("--map", metavar="FILE", type=_a_map, help="sendmail's map")
+    parser.add_argument(
+        "--map", metavar="FILE", type=_a_map, help="the map to use (default: map.path)"
+    )
 
 
 def add_state(parser: Group) -> None:
     """``--state``: where places are kept."""
     parser.add_argument(
-        "--state", metavar="DIR", type=a_file, help=f"kept places (default {STATE})"
+        "--state", metavar="DIR", type=a_file, help=f"where places are kept (default {STATE})"
     )
 
 
 def add_since(parser: Group) -> None:
     """``--since``: a time to begin at."""
-    parser.add_argument("--since", metavar="T", type=a_time, help="begin at a time ('-10min')")
+    parser.add_argument("--since", metavar="T", type=a_time, help="begin at a time, as -10min")
 
 
 def add_dry_run(parser: Group) -> None:

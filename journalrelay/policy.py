@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from journalrelay.changes import Changes
 from journalrelay.event import HandGrant, Login, Revocation
 from journalrelay.grant import Address, Network, client_keys, login_key, map_key
+from journalrelay.spelling import opens_others
 
 _CUT = b"..."  # how Dovecot ends a name that it does not show whole
 
@@ -40,7 +41,7 @@ class Rules:
     """The operator's part of the decision, from ``[relay]`` and ``[daemons]``. Spans are in µs.
 
     Of the limits on addresses 0 is none. ``only_users`` empty is all users; ``while_connected_us``
-    is 0 when a session does not hold its address.
+    is 0 when a session does not hold its address; ``spelling`` is the map's.
     """
 
     window_us: int
@@ -55,6 +56,7 @@ class Rules:
     max_addresses: int = 100_000
     max_addresses_of: Mapping[str, int] = field(default_factory=dict)
     while_connected_us: int = 0
+    spelling: str = "sendmail"
 
     @cached_property
     def ranges(self) -> Mapping[int, "Ranges"]:
@@ -165,6 +167,13 @@ def never_granted(address: Address, ipv6_prefix: int, never: tuple[Network, ...]
     return _within(_ranges(never, address.version), *_span(address, ipv6_prefix))
 
 
+def unspellable(address: Address, rules: Rules) -> str | None:
+    """Return why the map has no key for ``address`` alone, or None if it has."""
+    if rules.spelling == "postfix" and opens_others(address):
+        return "map.spelling: Postfix would let its neighbours in with it"
+    return None
+
+
 def _within(ranges: Ranges, first: int, last: int) -> str | None:
     for low, high, reason in ranges:
         if first <= high and low <= last:
@@ -178,6 +187,7 @@ def decide(login: Login, revocations: Revocations, now_us: int, rules: Rules) ->
     refusal = (
         login.doubt
         or _unwanted(login, rules)
+        or unspellable(login.address, rules)
         or _unwelcome(login.user, rules)
         or _mistimed(login, revocations.last(login.address), now_us, rules)
     )
@@ -199,8 +209,10 @@ def decide_by_hand(
     """Return what a hand grant is worth at ``now_us``; none outlives ``relay.max_grant``."""
     address, length = grant.network.network_address, grant.network.prefixlen
     key = map_key(grant.network)
-    refusal = never_granted(address, length, rules.never) or _mistimed(
-        grant, revocations.last(address), now_us, rules
+    refusal = (
+        never_granted(address, length, rules.never)
+        or unspellable(address, rules)
+        or _mistimed(grant, revocations.last(address), now_us, rules)
     )
     if refusal:
         return Verdict("refused", refusal, key, None)

@@ -1,7 +1,8 @@
 """popip.db, the map that sendmail asks.
 
-Key: an address as :mod:`journalrelay.grant` spells it. Value: expiry, decimal seconds since the
-epoch. The file is changed in place while sendmail reads it, as :mod:`journalrelay.mapfile` says.
+Key: an address as :mod:`journalrelay.grant` spells it, or in the file as
+:mod:`journalrelay.spelling` says. Value: expiry, decimal seconds since the epoch. It is changed in
+place while sendmail reads it, as :mod:`journalrelay.mapfile` says.
 
 A hash file is made with room, so that no commit splits a bucket: a kill between two page writes
 then leaves a valid map. It is changed some hundred keys a lock. When its room is used up, and for
@@ -29,6 +30,7 @@ from journalrelay.libdb import db
 from journalrelay.locks import WAIT_S, let_others
 from journalrelay.mapfile import MapFile, explained, identity_of, is_loose
 from journalrelay.owner import open_plain
+from journalrelay.spelling import SPELLINGS
 
 _PAGE_SIZE = 4096
 # libdb splits a bucket when more than _FILL pairs stand on its page. At an average of _LOAD the
@@ -51,15 +53,23 @@ Made = tuple[Content, Committed]
 
 
 class PopMap(MapFile):
-    """The map at ``path``; ``kind`` is ``hash`` or ``btree``.
+    """The map at ``path``; ``kind`` is ``hash`` or ``btree``, ``spelling`` that of its keys.
 
     ``careful`` looks at the file's pages before every use; the daemon, which uses it many times a
     second, looks once at its start, with :meth:`fault`.
     """
 
-    def __init__(self, path: Path, kind: str, careful: bool = True, wait_s: float = WAIT_S) -> None:
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        careful: bool = True,
+        wait_s: float = WAIT_S,
+        spelling: str = "sendmail",
+    ) -> None:
         super().__init__(path, wait_s)
         self.kind = kind
+        self._spelled = SPELLINGS[spelling]
         self._careful = careful
         self._at_most = 0  # how many keys there can be; another process may have removed some
 
@@ -113,10 +123,13 @@ class PopMap(MapFile):
         self._at_most = 0
         now_s = int(time.time())
         for pairs in _batches(libdb.pairs(handle)):
-            for key, value in pairs:
-                if not _KEY.fullmatch(key) or not _VALUE.fullmatch(value):
+            ends = {}
+            for spelled, value in pairs:
+                key = self._spelled.read(spelled)
+                honest = _KEY.fullmatch(key) and self._spelled.written(key) == spelled
+                if not honest or not _VALUE.fullmatch(value):
                     return "it holds something else than addresses and expiries"
-            ends = {key: int(value) for key, value in pairs}
+                ends[key] = int(value)
             if max(ends.values()) > furthest_s:  # whose is not said: addresses may be private
                 return f"a grant in it would not expire before {max(ends.values())}"
             self._at_most += len(ends)
@@ -131,7 +144,7 @@ class PopMap(MapFile):
         """Yield keys and expiries, under the lock that lets others read."""
         with self._reading() as handle:
             for key, value in libdb.pairs(handle):
-                yield key, _expiry(value)
+                yield self._spelled.read(key), _expiry(value)
 
     def count(self, now_s: int) -> int:
         """Return how many addresses may relay at ``now_s``."""
@@ -141,7 +154,7 @@ class PopMap(MapFile):
     def look_up(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """Return the expiries of those ``keys`` that are in the map."""
         with self._reading(keys) as handle:
-            found = {key: handle.get(key) for key in keys}
+            found = {key: handle.get(self._spelled.written(key)) for key in keys}
         return {key: _expiry(value) for key, value in found.items() if value is not None}
 
     def commit(self, changes: Changes, now_s: int) -> Committed:
@@ -225,14 +238,15 @@ class PopMap(MapFile):
     def _check(self, fd: int, keys: Iterable[bytes] | None = None) -> None:
         """Raise DataError before libdb sees a file that is damaged, at ``keys`` if they are all
         that it will be asked for."""
-        damage = (pages.fault(fd, keys) if self._careful else None) or self._wrong_kind(fd)
+        written = None if keys is None else map(self._spelled.written, keys)
+        damage = (pages.fault(fd, written) if self._careful else None) or self._wrong_kind(fd)
         if damage:
             raise DataError(damaged(self.path, damage))
 
     def _content(self, fd: int) -> Content:
         self._check(fd)
         with libdb.opened(libdb.new(), fd, self.kind, db.DB_RDONLY) as handle:
-            return {key: _expiry(value) for key, value in libdb.pairs(handle)}
+            return {self._spelled.read(key): _expiry(value) for key, value in libdb.pairs(handle)}
 
     def _within(self, changes: Changes) -> set[bytes]:
         """Return the keys of the map that begin as something that is withdrawn."""
@@ -262,7 +276,7 @@ class PopMap(MapFile):
                 buckets = handle.stat(db.DB_FAST_STAT)["buckets"]
                 roomy = _roomy(buckets, self._at_most)
                 if roomy:
-                    old = _find(handle, some)
+                    old = self._find(handle, some)
                     new, done = make(old, some)
                     self._put(handle, old, new, now_s)
                     at += len(some)
@@ -304,14 +318,27 @@ class PopMap(MapFile):
             finally:
                 os.close(fd)
 
+    def _find(self, handle: "db.DB", keys: list[bytes]) -> Content:
+        """Return those ``keys`` that are in an open database. If the disk makes that take long,
+        keys are taken off the end of the list."""
+        until_s, found = time.monotonic() + _LOOK_S, {}
+        for number, key in enumerate(keys):
+            if number % 8 == 7 and time.monotonic() > until_s:
+                del keys[number:]
+                break
+            value = handle.get(self._spelled.written(key))
+            if value is not None:
+                found[key] = _expiry(value)
+        return found
+
     def _put(self, handle: "db.DB", old: Content, new: Content, now_s: int) -> None:
         """Make of ``old`` content of an open database ``new`` content."""
         self.due.add(_to_index(old, new, now_s))
         for key in old.keys() - new.keys():
-            handle.delete(key)
+            handle.delete(self._spelled.written(key))
         for key, expiry in new.items():
             if old.get(key) != expiry:
-                handle.put(key, b"%d" % expiry)
+                handle.put(self._spelled.written(key), b"%d" % expiry)
         self._at_most += len(new.keys() - old.keys())
 
     def _take_out(self, keys: list[bytes], now_s: int) -> list[bytes]:
@@ -412,7 +439,7 @@ class PopMap(MapFile):
                 handle.set_h_nelem(_buckets_for(len(content)) * _FILL)
             handle.open(str(beside), None, libdb.TYPES[self.kind], db.DB_CREATE | db.DB_EXCL, 0o644)
             for key in sorted(content) if self.kind == "btree" else content:
-                handle.put(key, b"%d" % content[key])
+                handle.put(self._spelled.written(key), b"%d" % content[key])
             handle.sync()
         except BaseException:
             with suppress(db.DBError):  # libdb would write what it has, to a full disk perhaps
@@ -463,20 +490,6 @@ def _roomy(buckets: int, count: int) -> bool:
     number of them, nor will be."""
     split = buckets & (buckets - 1) != 0
     return not split and buckets >= _LEAST_BUCKETS and count <= buckets * _LOAD
-
-
-def _find(handle: "db.DB", keys: list[bytes]) -> Content:
-    """Return those ``keys`` that are in an open database. If the disk makes that take long, keys
-    are taken off the end of the list."""
-    until_s, found = time.monotonic() + _LOOK_S, {}
-    for number, key in enumerate(keys):
-        if number % 8 == 7 and time.monotonic() > until_s:
-            del keys[number:]
-            break
-        value = handle.get(key)
-        if value is not None:
-            found[key] = _expiry(value)
-    return found
 
 
 def _to_index(old: Content, new: Content, now_s: int) -> dict[int, list[bytes]]:

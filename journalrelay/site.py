@@ -35,7 +35,8 @@ class Site:
 
     def popmap(self, careful: bool = True) -> PopMap:
         """Return the map, not yet opened; see :class:`PopMap` for ``careful``."""
-        return PopMap(self.config.map_path, self.config.map_type, careful)
+        config = self.config
+        return PopMap(config.map_path, config.map_type, careful, spelling=config.rules.spelling)
 
     def popmap_for_good(self) -> PopMap:
         """Return the map for a command that needs root no more: Berkeley DB, which trusts what it

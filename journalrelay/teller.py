@@ -81,6 +81,11 @@ class Teller:
         if clock.monotonic_us() >= self._second_us:
             self.flush()
 
+    def expired(self, expired: Mapping[bytes, int]) -> None:
+        """Tell what the daemon itself took out because its time was over."""
+        if expired:
+            tell_expired(self._log, expired, self._shown)
+
     def trouble(self, trouble: str | None) -> None:
         """Tell that the source cannot be read, and once that it can be again."""
         if trouble == self._trouble:

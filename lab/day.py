@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable
 
-from lab import room, scraping, syslogd
+from lab import changeover, room, scraping, syslogd
 from lab.ailments import AILMENTS
 from lab.mailhost import MAP, MailHost
 from lab.probe import BY_NOBODY, MAY, TRIES
@@ -74,6 +74,7 @@ class Day(Stage):
             self.purge,
             self.btree,
             self.autopkgtest,
+            self.postfix,
         )
 
     # Coming
@@ -406,6 +407,10 @@ class Day(Stage):
         self.apt("install", self.packages.later)
         self.host.copy_in(ROAD, "/var/tmp/road")
         return self.host.run("python3 /var/tmp/road").splitlines()[-1]
+
+    def postfix(self) -> str:
+        """Let Postfix take sendmail's place."""
+        return changeover.change_to_postfix(self)
 
     def _papers(self) -> None:
         """Open every page that the units name, and look for catalog and completions."""

@@ -32,6 +32,8 @@ FETCHED = "python3 python3-systemd python3-sdnotify python3-bsddb3"
 SYSLOGD = "rsyslog logrotate python3-inotify"
 # What scrapes, judges and alerts.
 MONITORING = "prometheus prometheus-node-exporter"
+# What takes sendmail's place.
+OTHER_MAILER = "postfix"
 BUILDER = "git make ca-certificates lintian"
 
 
@@ -68,6 +70,7 @@ def server(release: int) -> Recipe:
             f"{APT} install --download-only {FETCHED}",
             f"{APT} install --download-only {SYSLOGD}",
             f"{APT} install --download-only {MONITORING}",
+            f"{APT} install --download-only {OTHER_MAILER}",
             # installed again later, as an upgrade of a library does
             f"{APT} install --download-only --reinstall libsystemd0",
             "rm /usr/sbin/policy-rc.d",

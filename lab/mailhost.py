@@ -58,11 +58,11 @@ class MailHost(Box):
             return False
         return True
 
-    def rcpt(self, address: str) -> Reply:
-        """Return sendmail's answer to a recipient elsewhere, asked from the client's ADDRESS."""
+    def rcpt(self, address: str, recipient: str = RECIPIENT) -> Reply:
+        """Return the mailer's answer to a recipient, asked from the client's ADDRESS."""
         session = Session(self.from_address(_server(address), 25, address))
         try:
-            return session.rcpt(f"{USER}@mail.example.test", RECIPIENT)
+            return session.rcpt(f"{USER}@mail.example.test", recipient)
         finally:
             session.close()
 

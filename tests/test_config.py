@@ -1,5 +1,6 @@
 """The configuration: all faults at once, each with file, key and advice."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,17 @@ def test_a_forgeable_daemon_is_read_only_by_name_or_in_all(place: Path) -> None:
     for enable in ('"all"', '["courier"]'):
         loaded = config_of(place, f"[daemons]\nenable = {enable}")
         assert "courier" in [daemon.name for daemon in loaded.daemons]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('relay.ipv6_prefix = "64"', "relay.ipv6_prefix: '64' is not one of 128, 64 (without the"),
+        ('log.users = "false"', "log.users: 'false' is neither true nor false (without quotes)"),
+    ],
+)
+def test_a_number_or_truth_in_quotes_is_told(place: Path, text: str, told: str) -> None:
+    file = place / "poprelay.conf"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        load(file)

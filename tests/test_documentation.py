@@ -161,11 +161,16 @@ def test_every_setting_is_described_with_its_default() -> None:
         assert told[key.name] == told_so
 
 
-def test_every_setting_named_anywhere_exists() -> None:
+def settings_known() -> set[str]:
+    """Return every name of a setting that a text may use."""
     known = {key.name for key in KEYS} | {"source.*", *(key.name for key in OF_DAEMON.values())}
     known |= {f"daemons.{daemon.name}.{word}" for daemon in REGISTRY for word in OF_DAEMON}
     known |= {"pattern.NAME", *(f"pattern.NAME.{key}" for key in own.KEYS)}
-    known |= {f"pattern.NAME.line.{key}" for key in own.LINE_KEYS}
+    return known | {f"pattern.NAME.line.{key}" for key in own.LINE_KEYS}
+
+
+def test_every_setting_named_anywhere_exists() -> None:
+    known = settings_known()
     for name in MANUAL:
         named = re.findall(r"\bVa (\S+)", page(name))
         assert set(named) <= known, name

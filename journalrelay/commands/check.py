@@ -40,7 +40,7 @@ class Step(NamedTuple):
 
 def options(parser: Parser) -> None:
     """Add its options."""
-    parser.add_argument("address", metavar="ADDRESS")
+    parser.add_argument("address", metavar="ADDRESS", help="a client's, IPv4 or IPv6")
     parser.add_argument("--to", metavar="RECIPIENT", help="to whom; anybody if it is left out")
     add_map(parser)
 

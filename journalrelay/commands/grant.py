@@ -11,7 +11,7 @@ from journalrelay.commands.byhand import ledger_of, need_root
 from journalrelay.errors import UsageError
 from journalrelay.grant import map_key, spell
 from journalrelay.options import Options, Parser, a_span, add_map, add_namespace
-from journalrelay.policy import never_granted
+from journalrelay.policy import never_granted, unspellable
 from journalrelay.site import Site
 from journalrelay.timespan import format_span
 
@@ -21,8 +21,10 @@ EXAMPLE = "grant 192.0.2.7 --for 1h"
 
 def options(parser: Parser) -> None:
     """Add its options."""
-    parser.add_argument("addresses", metavar="ADDRESS", nargs="+")
-    parser.add_argument("--for", metavar="SPAN", dest="span_us", type=a_span, help="for how long")
+    parser.add_argument("addresses", metavar="ADDRESS", nargs="+", help="IPv4 or IPv6")
+    parser.add_argument(
+        "--for", metavar="SPAN", dest="span_us", type=a_span, help="how long (default: the window)"
+    )
     for add in (add_namespace, add_map):
         add(parser)
 
@@ -40,7 +42,9 @@ def act(site: Site, options: Options) -> int:
         raise UsageError(f"--for: longer than relay.max_grant, {format_span(rules.max_grant_us)}")
     networks = [typed_network(text, rules.ipv6_prefix) for text in options.addresses]
     for network in networks:
-        reason = never_granted(network.network_address, rules.ipv6_prefix, rules.never)
+        address = network.network_address
+        reason = never_granted(address, rules.ipv6_prefix, rules.never)
+        reason = reason or unspellable(address, rules)
         if reason:
             print(f"journalrelay: {spell(network)} is not granted: {reason}", file=sys.stderr)
             return NO

@@ -27,14 +27,14 @@ from journalrelay.relay import Relay
 from journalrelay.site import Site
 from journalrelay.sources.source import Source
 
-HELP = "walk the journal and apply it"
-EXAMPLE = "replay --since -1h"
+HELP = "read past logins again, and grant what still counts"
+EXAMPLE = "replay --since -1h --dry-run"
 
 
 def options(parser: Parser) -> None:
     """Add its options."""
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--cursor", metavar="C", help="begin with this entry")
+    start.add_argument("--cursor", metavar="C", help="begin with the entry of this cursor")
     add_since(start)
     start.add_argument("--all", action="store_true", help="begin with the oldest entry")
     add_dry_run(parser)

@@ -18,7 +18,7 @@ EXAMPLE = "revoke 192.0.2.7"
 
 def options(parser: Parser) -> None:
     """Add its options."""
-    parser.add_argument("addresses", metavar="ADDRESS", nargs="*")
+    parser.add_argument("addresses", metavar="ADDRESS", nargs="*", help="as list prints it")
     parser.add_argument("--all", action="store_true", help="withdraw all grants")
     for add in (add_namespace, add_map):
         add(parser)

@@ -6,7 +6,7 @@ Each room looks at one part and changes nothing. Other programs (sendmail, syste
 
 from collections.abc import Iterator
 
-from journalrelay.doctor import journal, mailer, mapstate, rivals, units
+from journalrelay.doctor import journal, mailer, mapstate, postfix, rivals, units
 from journalrelay.doctor.diagnosis import Diagnosis
 from journalrelay.site import Site
 
@@ -17,5 +17,8 @@ def examine(site: Site) -> Iterator[Diagnosis]:
     yield from journal.examine(site)
     yield from units.examine(service)
     yield from mapstate.examine(site, content, service.get("User", ""))
-    yield from mailer.examine(site, content.sample)
+    if site.config.rules.spelling == "postfix":
+        yield from postfix.examine(site, content.sample, by_systemd=bool(service))
+    else:
+        yield from mailer.examine(site, content.sample)
     yield from rivals.examine(site)
