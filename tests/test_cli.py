@@ -513,9 +513,10 @@ def test_check_says_no_and_why(post: Post) -> None:
 
 def saying_no(done: Said) -> str:
     assert (done.returncode, done.stderr) == (1, "")
-    assert len(done.stdout.splitlines()) == 1
-    assert "may not relay" in done.stdout
-    return done.stdout
+    answer, *steps = done.stdout.splitlines()
+    assert "may not relay" in answer
+    assert all(step.startswith("  ") for step in steps)
+    return answer
 
 
 # expire
