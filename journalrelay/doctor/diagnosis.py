@@ -7,7 +7,7 @@ Word = Literal["well", "note", "wrong"]
 
 class Diagnosis(NamedTuple):
     """``what`` was found of a ``part``; a note is no fault. ``mend`` is a command for root, or
-    several joined by ``&&``."""
+    several joined by ``&&`` or ``;``."""
 
     part: str
     word: Word
