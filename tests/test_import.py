@@ -288,6 +288,26 @@ def test_root_reads_a_users_file_as_that_user(old: Old) -> None:
     assert old.run(users / "popip.db").returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("output", "code"),
+    [
+        ("settings.toml", 64),
+        ("none/deeper/x.conf", 66),
+        ("empty.conf/x.conf", 66),
+        ("taken.conf", 65),
+        ("ends\nhere.conf", 0),
+    ],
+)
+def test_where_the_drop_in_can_be_written(old: Old, output: str, code: int) -> None:
+    (old.place / "taken.conf").mkdir()
+    old.output = old.place / output
+    done = old.run(old.file("poprelayd", POPRELAYD), old.popip({HELD: soon()}))
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) == (code != 0)
+    assert (set(old.granted()) == {HELD}) == (code == 0)
+    assert "ends\nhere" not in done.stdout
+
+
 def test_the_drop_ins_directory_is_no_link(old: Old) -> None:
     elsewhere = old.place / "elsewhere"
     elsewhere.mkdir()

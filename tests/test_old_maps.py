@@ -172,6 +172,17 @@ def test_items_that_share_their_bytes_do_not_unfold(tmp_path: Path) -> None:
         oldmap.read(bytes(whole), 0)
 
 
+def test_an_item_that_a_killed_process_had_marked_as_deleted_is_none(tmp_path: Path) -> None:
+    """libdb marks an item of a btree while a cursor stands on it, and takes it out later."""
+    whole = bytearray(made(tmp_path / "popip.db", many(3), "btree").read_bytes())
+    key, value = next(iter(many(3).items()))
+    at = whole.index(struct.pack("<HB", len(value), 1) + value)
+    whole[at + 2] |= 0x80
+    old = oldmap.read(bytes(whole), 0)
+    assert old is not None
+    assert old.pairs.keys() == many(3).keys() - {key}
+
+
 def test_a_file_with_checksums_is_refused(tmp_path: Path) -> None:
     handle = db.DB()
     handle.set_flags(db.DB_CHKSUM)

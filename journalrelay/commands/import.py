@@ -10,7 +10,7 @@ from journalrelay import clock, ledger
 from journalrelay.changes import Changes
 from journalrelay.commands.byhand import ledger_of, need_root
 from journalrelay.commands.live import in_words
-from journalrelay.errors import ConfigError, DataError, printable, translate
+from journalrelay.errors import ConfigError, DataError, UsageError, printable, translate
 from journalrelay.grant import Network, map_key, spell
 from journalrelay.migration import dropin, oldmap, perl
 from journalrelay.migration.heirs import WANTED, Heirs, heirs
@@ -48,6 +48,8 @@ def act(_site: Site, options: Options) -> int:
     """Say what old files become, and make it so."""
     if not options.dry_run:
         need_root("import")
+    if options.output.suffix != ".conf":
+        raise UsageError("--output: a drop-in is read when its name ends with .conf")
     found = _read(options.files)
     settings = _settings(found)
     site = site_of(options, [(name, value, options.output) for name, value in settings.items()])
@@ -143,11 +145,12 @@ def _settings(found: Found) -> dict[str, Any]:
 
 def _tell(found: Found, grants: Sequence[oldmap.Granted]) -> None:
     for path, _ in found.configurations:
-        print(f"{path}: read as Perl, not run")
+        print(f"{printable(str(path))}: read as Perl, not run")
     for (path, old), granted in zip(found.maps, grants, strict=True):
         print(
-            f"{path}: {old.name}, {len(old.pairs)} keys: {len(granted.expiries)} taken over, "
-            f"{granted.over} over, {len(granted.refused)} refused"
+            f"{printable(str(path))}: {old.name}, {len(old.pairs)} keys: "
+            f"{len(granted.expiries)} taken over, {granted.over} over, "
+            f"{len(granted.refused)} refused"
         )
         for text in granted.refused:
             print(f"    {printable(text)}")
@@ -160,7 +163,7 @@ def _tell(found: Found, grants: Sequence[oldmap.Granted]) -> None:
 def _tell_plan(options: Options, content: str, expiries: dict[Network, int], now_s: int) -> None:
     would = "would be " if options.dry_run else ""
     if content:
-        print(f"{would}written, {options.output}:")
+        print(f"{would}written, {printable(str(options.output))}:")
         print("".join(f"    {line}\n" if line else "\n" for line in content.splitlines()), end="")
     if expiries:
         print(f"{would}granted, by hand:")

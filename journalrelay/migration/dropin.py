@@ -38,12 +38,13 @@ def is_there(path: Path, content: str) -> bool:
 def write(path: Path, content: str) -> None:
     """Put a new file with ``content`` at ``path``, whole or not at all; its directory is made, and
     is no symbolic link."""
-    with_flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    path.parent.mkdir(mode=0o755, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    if not os.path.lexists(path.parent):
+        path.parent.mkdir(mode=0o755)
     directory = os.open(path.parent, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     beside = f".{path.name}.new-{os.getpid()}"
     try:
-        fd = os.open(beside, with_flags, 0o644, dir_fd=directory)
+        fd = os.open(beside, flags, 0o644, dir_fd=directory)
         try:
             with open(fd, "w", encoding="utf-8") as file:
                 os.fchmod(fd, 0o644)
