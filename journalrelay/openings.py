@@ -6,7 +6,7 @@ an address counts therefore, unless it has ended since, or may have ended and be
 with neither being told.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
@@ -16,7 +16,8 @@ from journalrelay.history import History, Told
 from journalrelay.message import COUNTED, EXPIRED, GRANTED, HAND_GRANT, HAND_REVOCATION, READY, Kind
 
 BY_HAND = "by hand"
-_FEW = 100  # addresses that are asked for one by one, each by a match
+_KINDS = (GRANTED, HAND_GRANT, EXPIRED)
+_FEW = 1000
 _READ_AT_MOST = 200_000
 _S_US = 1_000_000
 
@@ -31,30 +32,48 @@ class Opening(NamedTuple):
 
 
 def openings(history: History, networks: Iterable[Network]) -> dict[Network, Opening]:
-    """Return how those ``networks`` of which that is known came to be granted."""
-    wanted = {spell(network): network for network in networks}
-    revoked, untold_us = _Revoked(history), _untold_us(history)
-    only = [f"RELAY_ADDRESS={name}".encode() for name in wanted] if len(wanted) <= _FEW else []
-    ended_us: dict[Network, int] = {}
-    found: dict[Network, Opening] = {}
-    entries = history.backwards((GRANTED, HAND_GRANT, EXPIRED), only) if wanted else ()
-    for told in islice(entries, _READ_AT_MOST):
-        network = wanted.get(told.text("RELAY_ADDRESS") or "")
-        if network is None:
-            continue
-        expiry_us = told.number("RELAY_EXPIRY") * _S_US
-        if told.kind == EXPIRED:
-            ended_us.setdefault(network, expiry_us)
-            continue
-        opening = _opening(told)
-        if expiry_us >= untold_us and opening.since_us > max(
-            ended_us.get(network, 0), revoked.last_us(network)
-        ):
-            found[network] = opening
-        del wanted[spell(network)]
-        if not wanted:
-            break
-    return found
+    """Return how those ``networks`` of which that is known came to be granted.
+
+    A few are looked up one by one, by the journal's index; many are met on one walk back.
+    """
+    every = {spell(network): network for network in networks}
+    search = _Search(_Revoked(history), _untold_us(history))
+    if len(every) > _FEW:
+        search.walk(history.backwards(_KINDS), every)
+        return search.found
+    for name, network in every.items():
+        only = (f"RELAY_ADDRESS={name}".encode(),)
+        search.walk(history.backwards(_KINDS, only), {name: network})
+    return search.found
+
+
+class _Search:
+    """What was ``found`` so far; ``untold_us`` is as :func:`_untold_us` returns it."""
+
+    def __init__(self, revoked: "_Revoked", untold_us: int) -> None:
+        self.found: dict[Network, Opening] = {}
+        self._revoked = revoked
+        self._untold_us = untold_us
+
+    def walk(self, entries: Iterator[Told], wanted: dict[str, Network]) -> None:
+        """Take the newest opening that is told of each that is ``wanted``, by its address."""
+        ended_us: dict[Network, int] = {}
+        for told in islice(entries, _READ_AT_MOST if wanted else 0):
+            name = told.text("RELAY_ADDRESS") or ""
+            network = wanted.get(name)
+            if network is None:
+                continue
+            expiry_us = told.number("RELAY_EXPIRY") * _S_US
+            if told.kind == EXPIRED:
+                ended_us.setdefault(network, expiry_us)
+                continue
+            del wanted[name]
+            opening = _opening(told)
+            over_us = max(ended_us.get(network, 0), self._revoked.last_us(network))
+            if opening.since_us > over_us and expiry_us >= self._untold_us:
+                self.found[network] = opening
+            if not wanted:
+                break
 
 
 def _opening(told: Told) -> Opening:

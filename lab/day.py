@@ -95,6 +95,7 @@ class Day(Stage):
         expect("popip.db", host.in_map(), {})
         for unit in (SERVICE, TIMER):
             self.unit_is(unit, "enabled", "active")
+        self.unit_is(scraping.TIMER, "disabled", "inactive")
         expect("conffiles", host.run("dpkg-query -W -f '${Conffiles}' poprelayd").split()[0], CONF)
         self._papers()
         size = host.run("dpkg-query -W -f '${Installed-Size}' poprelayd")

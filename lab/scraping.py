@@ -48,6 +48,8 @@ def scrape(stage: Stage) -> str:
         host.await_active()
         host.run(f"systemctl start {WRITER}")
         wait_for(lambda: DOWN not in _firing(host), f"{DOWN} to be over", PATIENCE_S)
+        stage.apt("reinstall", stage.packages.first)
+        expect("the timer after an upgrade", host.property("ActiveState", TIMER), "active")
         count = host.run(f"grep -c '^poprelayd_' {WRITTEN}")
     return f"{count} numbers through node exporter to Prometheus; {DOWN} fires and ends"
 

@@ -1,6 +1,7 @@
 """The units say what they should, and systemd agrees: asked with a scratch root, nothing runs."""
 
 import json
+import re
 import shutil
 import subprocess
 import tomllib
@@ -18,6 +19,7 @@ TOP = Path(__file__).resolve().parent.parent
 UNITS = TOP / "units"
 SYSTEMD = Path("/usr/lib/systemd/system")
 DAEMON, EXPIRE, TIMER = "poprelayd.service", "poprelayd-expire.service", "poprelayd-expire.timer"
+METRICS, WRITING = "poprelayd-metrics.service", "poprelayd-metrics.timer"
 RESOLVE = "poprelayd-resolve.conf"
 EXPOSURE = 2  # of 100, what systemd 252 and 257 both say of both services: 0.2 of 10
 # What the daemon needs and expiring does not, and what it has otherwise
@@ -43,9 +45,9 @@ def root(tmp_path: Path) -> Path:
     units.mkdir(parents=True)
     for target in SYSTEMD.glob("*.target"):
         shutil.copy(target, units)
-    for name in (DAEMON, EXPIRE, TIMER):
+    for name in (DAEMON, EXPIRE, TIMER, METRICS, WRITING):
         shutil.copy(UNITS / name, units)
-    for program in (*(f"usr/bin/{name}" for name in scripts()), "bin/kill"):
+    for program in (*(f"usr/bin/{name}" for name in scripts()), "bin/kill", "bin/sh"):
         (tmp_path / program).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / program).touch(0o755)
     (tmp_path / "etc").mkdir()
@@ -91,7 +93,7 @@ def passwd(root: Path) -> dict[str, list[str]]:
 
 
 def test_systemd_finds_no_fault(root: Path) -> None:
-    assert verify(root, DAEMON, EXPIRE, TIMER) == ""
+    assert verify(root, DAEMON, EXPIRE, TIMER, METRICS, WRITING) == ""
 
 
 @pytest.mark.parametrize(
@@ -176,6 +178,44 @@ def test_daemon_is_started_again_unless_that_cannot_help() -> None:
     assert unit["StartLimitIntervalSec"] == ["0"]
     codes = " ".join(str(error.exit_code) for error in hopeless)
     assert unit["RestartPreventExitStatus"] == [codes]
+
+
+WHAT_STATUS_SAYS = {0: "poprelayd_up 1", 1: "poprelayd_up 0", 65: "half a"}
+
+
+@pytest.mark.parametrize("code", WHAT_STATUS_SAYS)
+def test_metrics_are_written_whole_or_not_at_all(tmp_path: Path, code: int) -> None:
+    """1 is a daemon that does not run, and more a failure: then what was there stays."""
+    (command,) = re.findall(r"^ExecStart=/bin/sh -c '(.*?)'$", unit_text(METRICS), re.M | re.S)
+    said = WHAT_STATUS_SAYS[code]
+    program = tmp_path / "journalrelay"
+    program.write_text(
+        f"#!/bin/sh\necho '{said}'\n[ \"$*\" = 'status --prometheus' ] && exit {code}\n"
+    )
+    program.chmod(0o755)
+    written = tmp_path / "poprelayd.prom"
+    written.write_text("earlier\n")
+    before = written.stat().st_ino
+    script = command.replace("\\\n", "").replace("$$", "$").replace("/usr/bin/", f"{tmp_path}/")
+    done = subprocess.run(["/bin/sh", "-c", script], cwd=tmp_path)
+    assert (done.returncode == 0) is (code <= 1)
+    assert written.read_text() == ("earlier\n" if code > 1 else f"{said}\n")
+    assert (written.stat().st_ino == before) is (code > 1)  # renamed, not written over
+    assert journalrelay_parser().parse_args(["status", "--prometheus"]).prometheus
+
+
+def unit_text(name: str) -> str:
+    return (UNITS / name).read_text("utf-8")
+
+
+def test_who_writes_metrics_can_write_nothing_else() -> None:
+    unit = settings(METRICS)
+    place = "/var/lib/prometheus/node-exporter"
+    assert unit["ProtectSystem"] == ["strict"]
+    assert unit["ReadWritePaths"] == [f"-{place}"]
+    assert unit["WorkingDirectory"] == unit["ConditionPathIsDirectory"] == [place]
+    assert unit["CapabilityBoundingSet"] == ["CAP_SETUID CAP_SETGID"]  # to become the map's owner
+    assert unit["NoNewPrivileges"] == unit["PrivateNetwork"] == ["yes"]
 
 
 def test_missing_map_is_no_failure_of_expiring() -> None:
