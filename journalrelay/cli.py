@@ -141,12 +141,14 @@ def journalrelay_parser(words: Sequence[str] = ()) -> Parser:
     """
     parser = Parser(
         prog="journalrelay",
-        description="POP-before-SMTP for sendmail: logins in the journal open the relay.",
-        epilog="example: journalrelay status\nmore:    journalrelay VERB --help; man journalrelay",
+        description="POP before SMTP by the logins in the journal; more: man journalrelay",
+        epilog="example: journalrelay status",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add_config(parser)
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
+    verbs = parser.add_subparsers(
+        title="verbs", dest="verb", metavar="VERB", required=True, parser_class=Parser
+    )
     for name in [name for name in VERBS if name in words] or VERBS:
         verb = _verb(name)
         verb.options(

@@ -28,6 +28,11 @@ class _Lines(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=28)
 
+    def _format_action(self, action: argparse.Action) -> str:
+        if isinstance(action, argparse._SubParsersAction):  # the verbs, without a line above them
+            return "".join(map(self._format_action, self._iter_indented_subactions(action)))
+        return super()._format_action(action)
+
 
 class Parser(argparse.ArgumentParser):
     """argparse with sysexits' code for a wrong command line, and help that fits a screen."""
@@ -59,10 +64,9 @@ class Parser(argparse.ArgumentParser):
         self.error(f"there is no option {word!r}{nearest(word.partition('=')[0], known)}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            raise argparse.ArgumentError(
-                None, f"there is no verb {value!r}{nearest(value, action.choices)}"
-            )
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            self.error(f"there is no verb {value!r}{nearest(value, action.choices)}")
+        super()._check_value(action, value)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line, and end."""

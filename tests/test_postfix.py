@@ -208,6 +208,17 @@ def test_ipv6_prefix_64_is_refused(place: Path) -> None:
         load(file)
 
 
+def test_check_asks_the_map_in_postfixs_words(popmap: PopMap, place: Path) -> None:
+    config = place / "postfix.conf"
+    config.write_text(POSTFIX)
+    popmap.commit(granting("2001:db8:1:2:3:4:5:6"), now_s())
+    for address, code in (("2001:db8:1:2:3:4:5:6", os.EX_OK), ("2001:db8:1:2:3:4:5:7", NO)):
+        done = journalrelay("-c", str(config), "check", address, "--map", str(popmap.path))
+        assert done.returncode == code
+        assert "postfix  its restrictions are not read" in done.stdout
+        assert "sendmail" not in done.stdout
+
+
 # Time
 
 

@@ -235,7 +235,13 @@ def test_the_one_program_that_is_started_is_written_out() -> None:
         for _, node in nodes()
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "ask"
     }
-    assert asked == {"'systemctl'", "'timedatectl'", "str(mailer.program)"}
+    assert asked == {
+        "'postconf'",
+        "'postmap'",
+        "'systemctl'",
+        "'timedatectl'",
+        "str(mailer.program)",
+    }
     importing = {
         file
         for file, node in nodes()

@@ -71,6 +71,9 @@ def _sendmail(site: Site, address: Address, recipient: str | None) -> Iterator[S
     """Yield what sendmail's rules ask before popip, in their order; where they do not ask popip
     at all, only that."""
     cf = sendmailcf.CF
+    if site.config.rules.spelling == "postfix":
+        yield Step("postfix", None, "its restrictions are not read: the map alone is asked")
+        return
     try:
         text = cf.read_text("utf-8", "replace")
     except OSError as error:

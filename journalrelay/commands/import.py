@@ -36,7 +36,9 @@ class Found(NamedTuple):
 
 def options(parser: Parser) -> None:
     """Add its options."""
-    parser.add_argument("files", metavar="FILE", nargs="+", type=a_file)
+    parser.add_argument(
+        "files", metavar="FILE", nargs="+", type=a_file, help="its configuration, script or map"
+    )
     parser.add_argument(
         "--output", metavar="FILE", type=a_file, default=OUTPUT, help="the drop-in that is written"
     )

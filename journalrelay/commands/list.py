@@ -50,7 +50,9 @@ def options(parser: Parser) -> None:
     form.add_argument("--bare", action="store_true", help="print address and seconds left")
     parser.add_argument("--user", metavar="NAME", help="only what logins of NAME opened")
     parser.add_argument("--daemon", metavar="NAME", help="only what logins at NAME opened")
-    parser.add_argument("--sort", choices=_ORDERS, default="left", help="what comes first")
+    parser.add_argument(
+        "--sort", metavar="KEY", choices=_ORDERS, default="left", help=f"by {', '.join(_ORDERS)}"
+    )
     add_journal(parser)
     add_map(parser)
 
