@@ -285,6 +285,13 @@ def test_only_what_policy_grants_is_taken_over(tmp_path: Path) -> None:
     assert len(few.refused) == 6
 
 
+def test_what_would_let_neighbours_in_at_postfix_is_not_taken_over(tmp_path: Path) -> None:
+    pairs = dict.fromkeys((b"2001:db8::7", b"2001:db8::1:2:3:4"), b"%d" % (NOW_S + 60))
+    given = grants(pairs, rules('[map]\nspelling = "postfix"', tmp_path))
+    assert [str(network) for network in given.expiries] == ["2001:db8::1:2:3:4/128"]
+    assert "neighbours" in given.refused[0]
+
+
 @pytest.mark.parametrize(
     ("key", "network"),
     [

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from journalrelay.grant import Network, fold, parse_address, parse_key
 from journalrelay.migration import btree185, dump, hash185, laterdb
-from journalrelay.policy import Rules, never_granted
+from journalrelay.policy import Rules, never_granted, unspellable
 
 _TAG = re.compile(rb"POP:", re.IGNORECASE)  # pop-before-smtp's contrib/popauth.m4
 _TIME = re.compile(rb"[0-9]{1,12}")
@@ -67,7 +67,9 @@ def granted(old: OldMap, rules: Rules, now_s: int) -> Granted:
         if network is None:
             refused.append(f"{_shown(key)}: it is no address")
             continue
-        reason = never_granted(network.network_address, rules.ipv6_prefix, rules.never)
+        address = network.network_address
+        reason = never_granted(address, rules.ipv6_prefix, rules.never)
+        reason = reason or unspellable(address, rules)
         expiry_s = _expiry_s(value, old.changed_s, rules.window_us // 1_000_000)
         if reason:
             refused.append(f"{_shown(key)}: {reason}")
