@@ -123,7 +123,7 @@ class Relay:
         self.gap: tuple[int, int] | None = None  # from when to when entries are gone, µs
         self._saved: tuple[str, str] | None = None
         self._boot = clock.boot_id()
-        self._sound = True  # the map has what was read, but for what is pending
+        self._sound = True  # the map is known to have what was read, but for what is pending
         self._mended: str | None = None
 
     # Starting
@@ -144,18 +144,24 @@ class Relay:
         if place is None or self._doubts(place, now_us, notes):
             self.rebuild(now_us, self._witness)
         else:
+            self._popmap.vouch()
             self._go_behind(place, now_us, notes)
         return notes
 
-    def resume(self, now_us: int, notes: list[str]) -> None:
-        """Go to the kept place, for a walk that is not the daemon's."""
+    def resume(self, now_us: int, notes: list[str], rebuilt: bool = False) -> None:
+        """Go to the kept place, for a walk that is not the daemon's.
+
+        Whether the map is to be believed is for the daemon to say, unless it was ``rebuilt`` just
+        now; so no place is kept in one that is not that of the kept place.
+        """
         self._popmap.adopt()
         place = self.kept_place(notes)
+        self._sound = rebuilt or bool(place and self._popmap.recognises(place.map))
         self._go_behind(place, now_us, notes)
         if place is None:
             return
-        self._boot = place.boot  # whether its map is to be believed is for the daemon to say,
-        if place.boot == clock.boot_id():  # and to see that the clock was set back
+        self._boot = place.boot
+        if place.boot == clock.boot_id():  # it is to see, too, that the clock was set back
             self._clock_us = max(self._clock_us, place.clock_us)
 
     def settle_map(self, now_us: int, notes: list[str]) -> bool:
