@@ -212,8 +212,17 @@ class Stories(RuleBasedStateMachine):
                 self.popmap().replace(content)
             raise Killed
 
-        relay, self.relay = self.made(), None
-        with mock.patch.object(relay._popmap, "replace", cut), suppress(Killed):
+        self.rebuild_with(cut, self.made())
+        self.relay = None
+
+    @rule()
+    def a_rebuild_fails(self) -> None:
+        relay = self.running()
+        self.rebuild_with(mock.Mock(side_effect=TryAgainError("no room")), relay)
+        relay.save()
+
+    def rebuild_with(self, replace: Any, relay: Relay) -> None:
+        with mock.patch.object(relay._popmap, "replace", replace), suppress(Killed, TryAgainError):
             relay.rebuild(self.now_us)
 
     # What else comes to the map
@@ -236,6 +245,8 @@ class Stories(RuleBasedStateMachine):
             pass
         if self.relay is None:
             walk.save()
+        found = self.live()  # with what is wrong in it, which is the daemon's to find
+        assert all(found.get(k, 0) >= end for k, end in self.model.live(self.now_us).items())
 
     @rule(
         number=NUMBERS,
