@@ -40,7 +40,7 @@ CLIENTS = range(6)
 NUMBERS = st.sampled_from(CLIENTS)
 SOME = st.just(CLIENTS) | NUMBERS.map(lambda number: range(number, number + 1))  # all, or one
 
-LATE = st.sampled_from((0, 0, 0, 1, 60, 600))
+LATE = st.sampled_from((0, 0, 0, 1, 60, 600, -YEAR // SECOND))
 
 
 class Killed(Exception):
@@ -101,15 +101,13 @@ class Stories(RuleBasedStateMachine):
 
     @rule(numbers=st.lists(NUMBERS, min_size=1, max_size=3), late_s=LATE)
     def log_in(self, numbers: list[int], late_s: int) -> None:
-        """Also at the instant of what was before, and in an entry that comes late."""
+        """Also at the instant of what was before, in an entry that comes late, or from the future;
+        that grants nothing."""
         at_us = self.now_us - late_s * SECOND
         for number in numbers:
             self.journal.log(login(number, at_us))
-            self.model.grow(number, at_us, at_us // SECOND + WINDOW_S)
-
-    @rule(number=NUMBERS)
-    def log_in_from_the_future(self, number: int) -> None:
-        self.journal.log(login(number, self.now_us + YEAR))
+            if late_s >= 0:
+                self.model.grow(number, at_us, at_us // SECOND + WINDOW_S)
 
     @rule(number=NUMBERS, minutes=st.sampled_from((1, 10, 120)), killed=st.booleans())
     def grant(self, number: int, minutes: int, killed: bool) -> None:
@@ -171,18 +169,18 @@ class Stories(RuleBasedStateMachine):
         self.relay = self.made()
         self.relay.start(self.now_us)
 
-    @rule()
-    def crash(self) -> None:
+    @rule(rebooted=st.booleans())
+    def crash(self, rebooted: bool) -> None:
+        self.boot += rebooted
         self.relay = None
 
-    @rule()
-    def reboot(self) -> None:
-        self.boot += 1
-        self.relay = None
+    @rule(part=st.integers(0, 3), fails=st.booleans())
+    def cut_a_commit_short(self, part: int, fails: bool) -> None:
+        """It is killed when a part of it is written, or fails."""
 
-    @rule(part=st.integers(0, 3))
-    def crash_in_a_commit(self, part: int) -> None:
         def cut(changes: Changes, now_s: int) -> Committed:
+            if fails:
+                raise TryAgainError("no room")
             keys = [*changes.removed, *changes.granted][:part]
             granted = {k: changes.granted[k] for k in keys if k in changes.granted}
             removed = changes.removed.intersection(keys)
@@ -191,39 +189,30 @@ class Stories(RuleBasedStateMachine):
                     self.popmap().commit(Changes(removed=removed, granted=granted), now_s)
             raise Killed
 
-        self.running()
-        self.go_on_without(cut)
-        self.relay = None
-
-    @rule()
-    def a_commit_fails(self) -> None:
-        self.go_on_without(mock.Mock(side_effect=TryAgainError("no room")))
-
-    def go_on_without(self, commit: Any) -> None:
         relay = self.running()
-        with mock.patch.object(relay._popmap, "commit", commit), suppress(Killed, TryAgainError):
+        with mock.patch.object(relay._popmap, "commit", cut), suppress(Killed, TryAgainError):
             relay.step(self.now_us)
         relay.save()
+        if not fails:
+            self.relay = None
 
-    @rule(done=st.booleans())
-    def crash_in_a_rebuild(self, done: bool) -> None:
+    @rule(done=st.booleans(), fails=st.booleans())
+    def cut_a_rebuild_short(self, done: bool, fails: bool) -> None:
+        """It is killed before or after the new map is in place, or fails."""
+
         def cut(content: dict[bytes, int]) -> None:
+            if fails:
+                raise TryAgainError("no room")
             if done:
                 self.popmap().replace(content)
             raise Killed
 
-        self.rebuild_with(cut, self.made())
-        self.relay = None
-
-    @rule()
-    def a_rebuild_fails(self) -> None:
         relay = self.running()
-        self.rebuild_with(mock.Mock(side_effect=TryAgainError("no room")), relay)
-        relay.save()
-
-    def rebuild_with(self, replace: Any, relay: Relay) -> None:
-        with mock.patch.object(relay._popmap, "replace", replace), suppress(Killed, TryAgainError):
+        with mock.patch.object(relay._popmap, "replace", cut), suppress(Killed, TryAgainError):
             relay.rebuild(self.now_us)
+        relay.save()
+        if not fails:
+            self.relay = None
 
     # What else comes to the map
 
@@ -250,12 +239,15 @@ class Stories(RuleBasedStateMachine):
 
     @rule(
         number=NUMBERS,
+        running=st.booleans(),
         how=st.sampled_from(("removed", "damaged", "another", "made anew")),
         then=st.sampled_from(("", "", "expire", "grant", "revoke", "replay")),
     )
-    def meddle(self, number: int, how: str, then: str) -> None:
+    def meddle(self, number: int, running: bool, how: str, then: str) -> None:
         """Somebody removes the map, damages it, or has makemap write a lie into it or another; and
         who comes first is not always the daemon."""
+        if not running:
+            self.relay = None
         self.lagging, path = True, self.popmap().path
         if how == "damaged" and path.exists():
             with open(path, "r+b") as file:
@@ -299,12 +291,9 @@ class Stories(RuleBasedStateMachine):
             self.relay = None
 
     @rule()
-    def vacuum(self) -> None:
+    def rotate_and_vacuum(self) -> None:
+        """What cannot matter any more is gone, and the reader is opened anew, where it was."""
         self.journal.vacuum(self.now_us - 125 * MINUTE)
-
-    @rule()
-    def rotate(self) -> None:
-        """The reader is opened anew, where it was."""
         self.running()._source.moves += 1  # type: ignore[attr-defined]
 
     @invariant()
@@ -344,4 +333,4 @@ def _network(number: int) -> Network:
 
 
 TestStories = Stories.TestCase
-TestStories.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestStories.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
