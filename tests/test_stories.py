@@ -352,3 +352,18 @@ def _network(number: int) -> Network:
 
 TestStories = Stories.TestCase
 TestStories.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
+
+
+def test_a_revocation_that_a_clock_ahead_stamped_takes_no_later_grant_out() -> None:
+    story = Stories()
+    story.begin("hash")
+    story.step_the_clock(1, revoked=True, running=False, more=False)
+    story.be_stopped_for_long(CLIENTS, revoked=False)
+    story.be_stopped_for_long(range(1, 2), revoked=False)
+    story.be_stopped_for_long(range(1), revoked=False)
+    story.follow()
+    story.be_stopped_for_long(CLIENTS, revoked=False)
+    story.be_stopped_for_long(range(2, 3), revoked=False)
+    story.follow()
+    assert key(1) in story.live()
+    story.teardown()
