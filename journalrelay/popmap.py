@@ -413,7 +413,8 @@ class PopMap(MapFile):
     def _swap(self, fd: int, beside: Path, index: Mapping[int, list[bytes]]) -> None:
         """Put ``beside`` in place of the map, locked and open as ``fd``."""
         self.due.add(index)
-        self.due.follow(identity_of(fd), self.swap(beside, int(os.fstat(fd).st_mtime)))
+        identity = self.swap(beside, int(os.fstat(fd).st_mtime), self.is_ours(fd))
+        self.due.follow(identity_of(fd), identity)
 
     @contextmanager
     def _written(self, content: Mapping[bytes, int]) -> Iterator[Path]:

@@ -122,7 +122,7 @@ class Relay:
         self.gap: tuple[int, int] | None = None  # from when to when entries are gone, µs
         self._saved: tuple[str, str] | None = None
         self._boot = clock.boot_id()
-        self._sound = True  # the map has what was read, but for what is pending
+        self._sound = True  # the map is known to have what was read, but for what is pending
         self._mended: str | None = None
 
     # Starting
@@ -131,8 +131,9 @@ class Relay:
         """Make the map believable and go to where reading goes on; return what was amiss.
 
         A map that is missing, damaged, of another clock, or not known to be what was kept in this
-        boot is made anew from the journal. Else reading goes on behind the kept place, or from
-        the last window when it is garbage, vacuumed or too old to matter.
+        boot is made anew from the journal. So is one whose kept place is garbage, vacuumed or too
+        old to matter: the last window and what was done by hand is all that it can hold. Else
+        reading goes on behind the kept place.
         """
         notes: list[str] = []
         place = self.kept_place(notes)
@@ -143,18 +144,26 @@ class Relay:
         if place is None or self._doubts(place, now_us, notes):
             self.rebuild(now_us, self._witness)
         else:
-            self._go_behind(place, now_us, notes)
+            self._popmap.vouch()
+            self.recall(now_us)
+            if not self._seek_behind(place, now_us, notes):
+                self.rebuild(now_us, self._witness)
         return notes
 
-    def resume(self, now_us: int, notes: list[str]) -> None:
-        """Go to the kept place, for a walk that is not the daemon's."""
+    def resume(self, now_us: int, notes: list[str], rebuilt: bool = False) -> None:
+        """Go to the kept place, for a walk that is not the daemon's.
+
+        Whether the map is to be believed is for the daemon to say, unless it was ``rebuilt`` just
+        now; so no place is kept in one that is not that of the kept place.
+        """
         self._popmap.adopt()
         place = self.kept_place(notes)
+        self._sound = rebuilt or bool(place and self._popmap.recognises(place.map))
         self._go_behind(place, now_us, notes)
         if place is None:
             return
-        self._boot = place.boot  # whether its map is to be believed is for the daemon to say,
-        if place.boot == clock.boot_id():  # and to see that the clock was set back
+        self._boot = place.boot
+        if place.boot == clock.boot_id():  # it is to see, too, that the clock was set back
             self._clock_us = max(self._clock_us, place.clock_us)
 
     def settle_map(self, now_us: int, notes: list[str]) -> bool:
@@ -187,7 +196,7 @@ class Relay:
                 self._revocations.record(event, self._rules.ipv6_prefix, now_us)
         changes = Changes()
         for event in events:
-            if event.logged_at_us > since_us:
+            if event.logged_at_us - max(0, event.clock_ahead_us) > since_us:
                 self._do_by_hand(event, changes, now_us, removing=True)
         return changes
 
@@ -272,20 +281,25 @@ class Relay:
 
     def _go_behind(self, place: Place | None, now_us: int, notes: list[str]) -> None:
         """Go behind the kept place, or to the last window when that cannot be."""
-        look_back_us = now_us - self._rules.look_back_us
         if place and place.map != self._popmap.known():
             place = None  # what was read up to there is in another map
         by_hand = self.recall(now_us, place.time_us if place else 0)
-        if place and place.time_us >= look_back_us:
-            try:
-                if self._source.seek_cursor(place.cursor, inclusive=False):
-                    return
-                gone = f"{self._kept.path}: its entry is gone from {self._source.called}"
-                notes.append(gone if self.gap else gone + self._gap(place, now_us, now_us))
-            except ValueError:
-                notes.append(f"{self._kept.path}: {place.cursor!r} is no cursor")
-        self._pending = by_hand
-        self._source.seek_time(look_back_us)
+        if not (place and self._seek_behind(place, now_us, notes)):
+            self._pending = by_hand
+            self._source.seek_time(now_us - self._rules.look_back_us)
+
+    def _seek_behind(self, place: Place, now_us: int, notes: list[str]) -> bool:
+        """Go behind the kept place; tell whether it is there, and late enough to matter."""
+        if place.time_us < now_us - self._rules.look_back_us:
+            return False
+        try:
+            if self._source.seek_cursor(place.cursor, inclusive=False):
+                return True
+            gone = f"{self._kept.path}: its entry is gone from {self._source.called}"
+            notes.append(gone if self.gap else gone + self._gap(place, now_us, now_us))
+        except ValueError:
+            notes.append(f"{self._kept.path}: {place.cursor!r} is no cursor")
+        return False
 
     # Going on
 

@@ -413,10 +413,28 @@ def test_a_map_that_our_own_commands_wrote_anew_is_no_strangers(place: Path) -> 
     held = take_daemon_lock(popmap.path)
     assert held is not None
     popmap.adopt()
+    popmap.vouch()
     assert len(PopMap(place / "popip.db", "btree").expire(NOW_S)) == 1
     popmap.commit(granting((b"192.0.2.9", NOW_S + 9)), NOW_S)
     assert not popmap.is_foreign()
     assert set(popmap.read()) == {b"192.0.2.8", b"192.0.2.9"}
+    os.close(held)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_our_own_commands_make_of_a_strangers_map_is_a_strangers(
+    place: Path, kind: str
+) -> None:
+    held = take_daemon_lock(place / "popip.db")
+    assert held is not None
+    popmap = PopMap(place / "popip.db", kind)
+    popmap.replace({})
+    popmap.adopt()
+    lie = subprocess.Popen(["makemap", kind, place / "popip"], stdin=subprocess.PIPE)
+    lie.communicate(b"203.0.113.66\t%d\n" % (NOW_S + 900))
+    PopMap(place / "popip.db", kind).commit(granting((b"192.0.2.7", NOW_S + 900)), NOW_S)
+    assert len(popmap.read()) == 2  # it had no room, or was a btree: written anew
+    assert popmap.is_foreign()
     os.close(held)
 
 

@@ -260,6 +260,22 @@ def test_a_map_that_is_not_the_one_of_the_place_is_made_anew(place: Path, three:
     assert "removed or replaced" in notes[0]
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_a_replay_does_not_vouch_for_a_map_that_it_found(
+    place: Path, three: Path, known: bool
+) -> None:
+    """Whether another one was kept before or none: the daemon makes it anew all the same."""
+    kept = place_of(place, three, 2)
+    PopMap(place / "popip.db", "hash").replace(LIE)
+    walk, notes = relay_on(place, three), list[str]()
+    if known:
+        walk._kept.save(replace(kept, map="1:1"))
+    walk.resume(NOW_US, notes, walk.settle_map(NOW_US, notes))
+    drain(walk, NOW_US)
+    walk.save()
+    assert starts_with(place, three, None)[1] == {key(10), key(5)}
+
+
 def test_a_map_without_a_place_is_made_anew(place: Path, three: Path) -> None:
     """It may hold what a wrong clock granted, nearer than any grant by hand may end."""
     PopMap(place / "popip.db", "hash").replace(LIE)

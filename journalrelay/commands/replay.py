@@ -97,10 +97,9 @@ def _begin(relay: Relay, source: Source, request: Request, notes: list[str]) -> 
     now_us = clock.now_us()
     if request.cursor is not None and not _seek(source, request.cursor):
         notes.append("the cursor's entry is gone, or is none that is read; the next one is first")
-    if not request.dry_run:
-        relay.settle_map(now_us, notes)
+    rebuilt = not request.dry_run and relay.settle_map(now_us, notes)
     if request.from_saved:
-        relay.resume(now_us, notes)
+        relay.resume(now_us, notes, rebuilt)
         return
     relay.recall(now_us)
     if request.cursor is not None:
