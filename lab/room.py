@@ -131,7 +131,7 @@ def _environment(slice_: str) -> dict[str, str]:
 def _terminate(unshare: int) -> None:
     """Have the room's command end: unshare(1) ignores SIGTERM while it waits for its child."""
     children = Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()
-    for pid in children or [unshare]:
+    for pid in children or [str(unshare)]:
         os.kill(int(pid), signal.SIGTERM)
 
 

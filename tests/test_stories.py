@@ -260,7 +260,7 @@ class Stories(RuleBasedStateMachine):
             path.unlink(missing_ok=True)
         if how in ("another", "made anew"):
             lie = b"%b\t%d\n" % (key(number), self.now_us // SECOND + 3000)
-            command = ["makemap", self.kind, path.with_suffix("")]
+            command = ["makemap", self.kind, str(path.with_suffix(""))]
             subprocess.run(command, input=lie, stderr=subprocess.DEVNULL)  # not all can be mended
         if then == "expire":
             self.expire()
@@ -313,7 +313,7 @@ class Stories(RuleBasedStateMachine):
     def rotate_and_vacuum(self) -> None:
         """What cannot matter any more is gone, and the reader is opened anew, where it was."""
         self.journal.vacuum(self.now_us - 125 * MINUTE)
-        self.running()._source.moves += 1  # type: ignore[attr-defined]
+        self.running()._source.moves += 1  # type: ignore[misc]
 
     @invariant()
     def nothing_wrong_is_granted(self) -> None:
