@@ -61,7 +61,7 @@ LAYERS = (
     {"recent"},
     {"patterns.dispatch", "patterns.unvouched", "log", "report"} | DAEMONS,
     {"patterns"},
-    {"sources.source", "teller", "correlate"},
+    {"sources.source", "teller", "correlate", "strangers"},
     {"forgery"},
     {"logins"},
     {"finding"},
@@ -72,7 +72,7 @@ LAYERS = (
     {"sources.choice"},
     {"site"},
     {"daemon", "commands", "commands.address", "doctor.diagnosis", "doctor.host", "options"},
-    {"commands.live", "commands.byhand", "commands.units", "streams"},
+    {"commands.live", "commands.byhand", "commands.progress", "commands.units", "streams"},
     {"commands.facts", "commands.screen"},
     {"doctor.mailer", "doctor.mapstate", "doctor.rivals", "doctor.units"},
     {"doctor.journal", "doctor.postfix"},
@@ -163,6 +163,7 @@ PURE = {
     "sources.logtime",
     "sources.logline",
     "sources.sieve",
+    "strangers",
 } | {module for module in RANK if module.startswith("patterns")}
 
 
