@@ -38,7 +38,14 @@ LAYERS = (
         "sendmailcf",
         "patterns.automaton",
         "sources.logtime",
+        "reporting",
+        "reporting.span",
+        "reporting.bounded",
+        "reporting.reasons",
+        "reporting.style",
     },
+    {"reporting.markup", "reporting.floods"},
+    {"reporting.chart"},
     {"grant", "notify", "owner", "pages", "metrics", "patterns.linear", "patterns.fit"},
     {"sources.openlog", "sources.logline", "sources.openjournal"},
     {"sources.spot", "sources.moments", "sources.sieve", "sources.watch"},
@@ -46,6 +53,7 @@ LAYERS = (
     {"sources.beginning", "sources.succession"},
     {"sources.stream"},
     {"event", "locks", "due", "libdb", "ruleset", "spelling"},
+    {"reporting.gaps"},
     {
         "patterns.identity",
         "patterns.tcpd",
@@ -57,8 +65,9 @@ LAYERS = (
         "tables",
     },
     {"patterns.pattern", "ledger", "popmap", "resolve", "limits", "openings"},
-    {"sessions"},
-    {"recent"},
+    {"sessions", "reporting.tally"},
+    {"recent", "reporting.attacks"},
+    {"reporting.page"},
     {"patterns.dispatch", "patterns.unvouched", "log", "report"} | DAEMONS,
     {"patterns"},
     {"sources.source", "teller", "correlate", "strangers"},
@@ -164,7 +173,7 @@ PURE = {
     "sources.logline",
     "sources.sieve",
     "strangers",
-} | {module for module in RANK if module.startswith("patterns")}
+} | {module for module in RANK if module.startswith(("patterns", "reporting"))}
 
 
 def inner(imported: str) -> str | None:
