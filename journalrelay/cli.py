@@ -38,6 +38,7 @@ VERBS = (
     "status",
     "doctor",
     "import",
+    "report",
 )
 
 

@@ -16,7 +16,7 @@ from journalrelay.grant import Network, parse_address
 from journalrelay.site import STATE, Site
 from journalrelay.timespan import parse_span, parse_time
 
-_TIMES = ("--since", "--for")
+_TIMES = ("--since", "--until", "--for")
 
 Options = argparse.Namespace
 Group = argparse._ActionsContainer

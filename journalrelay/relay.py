@@ -79,8 +79,16 @@ def unwitnessed(record: Record, login: Login, verdict: Verdict) -> None:
     """See nothing."""
 
 
+def unheard(record: Record) -> None:
+    """Hear nothing."""
+
+
 class Relay:
-    """The road from a source to the map, with all that must be remembered on the way."""
+    """The road from a source to the map, with all that must be remembered on the way.
+
+    ``witness`` sees each login with its verdict, ``lost`` what journald has swallowed, ``others``
+    each record that tells nothing. A road ``apart`` from the map does not look at it either.
+    """
 
     def __init__(
         self,
@@ -88,6 +96,8 @@ class Relay:
         witness: Witness = unwitnessed,
         heartbeat: Callable[[], None] = lambda: None,
         lost: Callable[[Lost], None] = lambda lost: None,
+        others: Callable[[Record], None] = unheard,
+        apart: bool = False,
     ) -> None:
         self._source = parts.source
         self._names = parts.names
@@ -111,6 +121,8 @@ class Relay:
         )
         self._witness = witness
         self._lost = lost
+        self._others = others
+        self._apart = apart
         self._heartbeat = parts.source.heartbeat = heartbeat
         self._anew = f"the map is made anew from {parts.source.called}"
         self._revocations = Revocations()
@@ -394,6 +406,7 @@ class Relay:
             count += 1
             event = self._interpret(record)
             if event is None:
+                self._others(record)
                 continue
             at_us = now_us
             if event.logged_at_us > now_us:
@@ -463,7 +476,7 @@ class Relay:
 
     def _granted(self) -> Known | None:
         """Return what the map says was granted, None when it cannot be read."""
-        if not self._rules.memory_us:
+        if self._apart or not self._rules.memory_us:
             return None
         try:
             return Known(self._popmap.items())

@@ -38,7 +38,14 @@ LAYERS = (
         "sendmailcf",
         "patterns.automaton",
         "sources.logtime",
+        "reporting",
+        "reporting.span",
+        "reporting.bounded",
+        "reporting.reasons",
+        "reporting.style",
     },
+    {"reporting.markup", "reporting.floods"},
+    {"reporting.chart"},
     {"grant", "notify", "owner", "pages", "metrics", "patterns.linear", "patterns.fit"},
     {"sources.openlog", "sources.logline", "sources.openjournal"},
     {"sources.spot", "sources.moments", "sources.sieve", "sources.watch"},
@@ -46,6 +53,7 @@ LAYERS = (
     {"sources.beginning", "sources.succession"},
     {"sources.stream"},
     {"event", "locks", "due", "libdb", "ruleset", "spelling"},
+    {"reporting.gaps"},
     {
         "patterns.identity",
         "patterns.tcpd",
@@ -57,11 +65,12 @@ LAYERS = (
         "tables",
     },
     {"patterns.pattern", "ledger", "popmap", "resolve", "limits", "openings"},
-    {"sessions"},
-    {"recent"},
+    {"sessions", "reporting.tally"},
+    {"recent", "reporting.attacks"},
+    {"reporting.page"},
     {"patterns.dispatch", "patterns.unvouched", "log", "report"} | DAEMONS,
     {"patterns"},
-    {"sources.source", "teller", "correlate"},
+    {"sources.source", "teller", "correlate", "strangers"},
     {"forgery"},
     {"logins"},
     {"finding"},
@@ -72,7 +81,7 @@ LAYERS = (
     {"sources.choice"},
     {"site"},
     {"daemon", "commands", "commands.address", "doctor.diagnosis", "doctor.host", "options"},
-    {"commands.live", "commands.byhand", "commands.units", "streams"},
+    {"commands.live", "commands.byhand", "commands.progress", "commands.units", "streams"},
     {"commands.facts", "commands.screen"},
     {"doctor.mailer", "doctor.mapstate", "doctor.rivals", "doctor.units"},
     {"doctor.journal", "doctor.postfix"},
@@ -163,7 +172,8 @@ PURE = {
     "sources.logtime",
     "sources.logline",
     "sources.sieve",
-} | {module for module in RANK if module.startswith("patterns")}
+    "strangers",
+} | {module for module in RANK if module.startswith(("patterns", "reporting"))}
 
 
 def inner(imported: str) -> str | None:

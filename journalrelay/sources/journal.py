@@ -244,6 +244,14 @@ class JournalSource:
         """Close the reader and its files."""
         self._reader.close()
 
+    def widen(self, matches: Sequence[bytes]) -> None:
+        """Read also the entries that fulfil ``matches``; where reading begins is for the caller to
+        say again."""
+        self._matches.append(matches)
+        former = self._reader
+        self._open()
+        former.close()
+
     def _open(self) -> None:
         self._standing = standing(self._where)
         self._reader = open_reader(self._where)
