@@ -277,7 +277,7 @@ class Stories(RuleBasedStateMachine):
 
     # Time
 
-    @rule(seconds=st.sampled_from((1, 60, 300, 890, 1000, 4000)), timer=st.booleans())
+    @rule(seconds=st.sampled_from((1, 60, 500, 880, 1000, 4000)), timer=st.booleans())
     def pass_time(self, seconds: int, timer: bool = False) -> None:
         self.now_us += seconds * SECOND
         if timer:
