@@ -33,6 +33,7 @@ from journalrelay.relay import Parts, Relay
 from journalrelay.resolve import Resolver
 from lab import room
 from lab.memory import MemoryJournal, MemorySource
+from lab.mutants import mutants
 from tests.support import address, config_of
 from tests.test_relay import MINUTE, SECOND, WINDOW_S, grant, key, login, revoke
 
@@ -127,8 +128,11 @@ class Stories(RuleBasedStateMachine):
                 self.popmap().create()
             self.commit(changes)
 
-    @rule(numbers=SOME, killed=st.booleans())
-    def revoke(self, numbers: range, killed: bool) -> None:
+    @rule(numbers=SOME, killed=st.booleans(), login=st.booleans())
+    def revoke(self, numbers: range, killed: bool, login: bool = False) -> None:
+        """Also what has just been granted, or is about to be."""
+        if login:
+            self.log_in([numbers[0]])
         self.pass_time(1)
         self.journal.log(revoke(_named(numbers), self.now_us, self.place))
         self.model.revoke(numbers, self.now_us)
@@ -273,7 +277,7 @@ class Stories(RuleBasedStateMachine):
 
     # Time
 
-    @rule(seconds=st.sampled_from((1, 60, 300, 890, 1000, 4000)), timer=st.booleans())
+    @rule(seconds=st.sampled_from((1, 60, 500, 880, 1000, 4000)), timer=st.booleans())
     def pass_time(self, seconds: int, timer: bool = False) -> None:
         self.now_us += seconds * SECOND
         if timer:
@@ -352,7 +356,7 @@ def _network(number: int) -> Network:
 
 
 TestStories = Stories.TestCase
-TestStories.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
+TestStories.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 
 
 def test_a_revocation_that_a_clock_ahead_stamped_takes_no_later_grant_out() -> None:
@@ -368,3 +372,9 @@ def test_a_revocation_that_a_clock_ahead_stamped_takes_no_later_grant_out() -> N
     story.follow()
     assert key(1) in story.live()
     story.teardown()
+
+
+def test_every_mutant_changes_the_road() -> None:
+    for mutant in mutants():
+        text = (room.CHECKOUT / "journalrelay" / mutant.file).read_text()
+        assert mutant.put_into(text) != text
