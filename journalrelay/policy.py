@@ -76,6 +76,11 @@ class Rules:
         return max(self.window_us, *self.windows_us.values(), 0)
 
     @property
+    def shortest_us(self) -> int:
+        """Return the shortest window of any server."""
+        return min([self.window_us, *self.windows_us.values()])
+
+    @property
     def memory_us(self) -> int:
         """Return how far back logins must be known to weigh the next one, in µs."""
         return max(self.while_connected_us, self.longest_us if self.limited else 0)

@@ -442,7 +442,9 @@ class Relay:
             self._recent.forget()
             span_us = max(span_us, self._rules.memory_us)
         try:
-            for count, record in enumerate(self._source.earlier(span_us) if span_us else ()):
+            repeats = self._logins.repeats(self._rules.shortest_us)
+            earlier = self._source.earlier(span_us, repeats) if span_us else ()
+            for count, record in enumerate(earlier):
                 if count % BATCH == 0:
                     self._heartbeat()
                 event = self._logins.read(record)

@@ -35,6 +35,17 @@ class Dispatch:
                     lines.append(line._replace(fields=fields))
         self._any = re.compile(b"|".join(b"(?:%s)" % text for text in texts)).fullmatch
 
+    def gist(self, record: Record) -> int | None:
+        """Return a number for what a login's line says, the same for two of one client that differ
+        in nothing but their session; None for any other line. Who logged it is not asked."""
+        identifier = record.field("SYSLOG_IDENTIFIER") or b""
+        for line in self._by_identifier.get(identifier, ()):
+            found = line.pattern.regex.fullmatch(record.message, 0, LONGEST + 1)
+            if found is not None:
+                telling = line.pattern.telling
+                return hash((line.daemon.name, found.group(*telling))) if telling else None
+        return None
+
     def read(self, record: Record) -> Told | None:
         """Return what the record tells, None when it is no line of these daemons."""
         # no further than what is too long to count, so that the steps are bounded (linear.py)

@@ -45,6 +45,14 @@ class Pattern:
         """Tell whether a host name stands in the address's place."""
         return "host" in self.regex.groupindex
 
+    @cached_property
+    def telling(self) -> tuple[int, ...]:
+        """Return the groups that tell who logged in from where, empty where the line does not."""
+        groups = self.regex.groupindex
+        if self.tells != "login" or "address" not in groups:
+            return ()
+        return tuple(number for name, number in groups.items() if name != "session")
+
 
 @dataclass(frozen=True)
 class Daemon:

@@ -16,6 +16,7 @@ from pathlib import Path
 from journalrelay import clock
 from journalrelay.errors import NoInputError, PermissionRelayError, printable
 from journalrelay.event import Record
+from journalrelay.repeats import Repeats
 from journalrelay.sources.logline import Hosts, LogRecord
 from journalrelay.sources.reading import Reading
 from journalrelay.sources.rotation import is_rotated
@@ -150,7 +151,7 @@ class LogfileSource:
                     break
         self._note_place(last)
 
-    def earlier(self, span_us: int) -> Iterator[LogRecord]:
+    def earlier(self, span_us: int, repeats: Repeats | None = None) -> Iterator[LogRecord]:
         """Yield the lines before the next ones to be read; see :class:`Source`."""
         since_us = (self._place[1] if self._place else self._from_us) - span_us
         for stream in self._streams:
