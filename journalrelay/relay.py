@@ -10,7 +10,6 @@ waits beside the road, before policy; the place that is kept waits with it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -60,8 +59,7 @@ class Step(NamedTuple):
     committed: Committed
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """What a pipeline is made of; ``daemons`` are those of the ``known`` ones that are read, as
     they are read; ``why`` says what is read, and why that."""
 

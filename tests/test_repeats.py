@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from journalrelay.changes import Changes
@@ -91,6 +91,7 @@ def granted(records: Sequence[Entry]) -> Known:
 TOLD = st.tuples(st.integers(0, 5), st.sampled_from("abc"), st.integers(0, 15))
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(TOLD, min_size=1, max_size=60))
 def test_the_same_places_are_held_as_if_all_were_recalled(told: list[tuple[int, str, int]]) -> None:
     at_s, records = 0, []

@@ -10,8 +10,8 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from journalrelay import clock
 from journalrelay.errors import NoInputError, PermissionRelayError, printable
@@ -31,8 +31,7 @@ _BEING_WRITTEN_US = 1_000_000
 _FORMAT = "log1"
 
 
-@dataclass(frozen=True)
-class Logfiles:
+class Logfiles(NamedTuple):
     """Which log files: paths or shell patterns, and the hosts whose lines in them count."""
 
     patterns: tuple[str, ...]
