@@ -29,6 +29,7 @@ from journalrelay.teller import Teller
 _SECOND_S, _MINUTE_S = 1.0, 60.0
 _MORE_TO_START_S = 60
 _LULL_S, _LULL_TURN_MS, _LULL_SAVE_S = 60.0, 100, 10.0
+_FIND_S = 10.0  # how often servers are looked for
 _RETRY_S, _RETRY_AT_MOST_S = 0.1, 5.0
 _ENDING = {signal.SIGTERM, signal.SIGINT}
 
@@ -218,7 +219,7 @@ class Daemon:
             report.lag_s = (clock.now_us() - place[1]) / 1e6 if behind else 0.0
         if time.monotonic() >= self._find_due_s:
             report.daemons = self._site.found()
-            self._find_due_s = time.monotonic() + _MINUTE_S
+            self._find_due_s = time.monotonic() + _FIND_S
         self._notifier.status(report.line())
         self._write_report()
 

@@ -113,11 +113,13 @@ def sound(message: bytes) -> bool:
     return len(message) <= LONGEST and not broken
 
 
-def read(record: Record, line: Line) -> Told | None:
+def read(record: Record, line: Line, found: re.Match[bytes] | None = None) -> Told | None:
     """Return what the record tells by this pattern, or None: the text is another, or it was
-    logged by somebody else."""
+    logged by somebody else. ``found`` is how the pattern fits, where that is known."""
     daemon, pattern, fields = line
-    found = pattern.regex.fullmatch(record.message) if sound(record.message) else None
+    if not sound(record.message):
+        return None
+    found = found or pattern.regex.fullmatch(record.message)
     if found is None:
         return None
     around = fitting(record, fields)
