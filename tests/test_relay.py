@@ -268,7 +268,7 @@ def test_a_replay_does_not_vouch_for_a_map_that_it_found(
     PopMap(place / "popip.db", "hash").replace(LIE)
     walk, notes = relay_on(place, three), list[str]()
     if known:
-        walk._kept.save(replace(kept, map="1:1"))
+        walk._kept.save(kept._replace(map="1:1"))
     walk.resume(NOW_US, notes, walk.settle_map(NOW_US, notes))
     drain(walk, NOW_US)
     walk.save()
