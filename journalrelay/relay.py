@@ -10,7 +10,6 @@ waits beside the road, before policy; the place that is kept waits with it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -60,8 +59,7 @@ class Step(NamedTuple):
     committed: Committed
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """What a pipeline is made of; ``daemons`` are those of the ``known`` ones that are read, as
     they are read; ``why`` says what is read, and why that."""
 
@@ -455,7 +453,9 @@ class Relay:
             self._recent.forget()
             span_us = max(span_us, self._rules.memory_us)
         try:
-            for count, record in enumerate(self._source.earlier(span_us) if span_us else ()):
+            repeats = self._logins.repeats(self._rules.shortest_us)
+            earlier = self._source.earlier(span_us, repeats) if span_us else ()
+            for count, record in enumerate(earlier):
                 if count % BATCH == 0:
                     self._heartbeat()
                 event = self._logins.read(record)

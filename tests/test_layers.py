@@ -62,6 +62,7 @@ LAYERS = (
         "mapfile",
         "names",
         "history",
+        "repeats",
         "tables",
     },
     {"patterns.pattern", "ledger", "popmap", "resolve", "limits", "openings"},

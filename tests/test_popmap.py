@@ -98,6 +98,29 @@ def test_those_are_counted_who_may_relay(popmap: PopMap) -> None:
     assert popmap.count(NOW_S) == live == 600
 
 
+def test_to_count_again_does_not_read_all(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    popmap, other = (PopMap(place / "popip.db", "hash") for _ in range(2))
+    popmap.replace({key(n): NOW_S + n % 7 * 100 for n in range(500)})
+    assert popmap.count(NOW_S) == sum(end_s > NOW_S for end_s in other.read().values())
+    monkeypatch.setattr(popmap, "_count_all", lambda _now_s: pytest.fail("all is read"))
+    random_ = random.Random(1)
+    for now_s in range(NOW_S, NOW_S + 1000, 50):
+        some = [key(random_.randrange(1000)) for _ in range(100)]
+        other.commit(granting(*((one, now_s + random_.randrange(300)) for one in some)), now_s)
+        other.commit(removing(*some[:20]), now_s)
+        if now_s % 200 == 0:
+            other.expire(now_s)
+        assert popmap.count(now_s) == sum(end_s > now_s for end_s in other.read().values())
+
+
+def test_another_file_is_counted_anew(place: Path) -> None:
+    popmap, other = (PopMap(place / "popip.db", "hash") for _ in range(2))
+    popmap.replace({key(n): NOW_S + 900 for n in range(500)})
+    assert popmap.count(NOW_S) == 500
+    other.replace({key(n): NOW_S + 900 for n in range(200_000)})  # of another size
+    assert popmap.count(NOW_S) == 200_000
+
+
 def test_a_value_that_is_no_expiry_counts_as_over(place: Path) -> None:
     popmap = PopMap(place / "popip.db", "hash")
     popmap.replace({})
