@@ -15,6 +15,7 @@ from typing import Any
 from unittest import mock
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -372,6 +373,24 @@ def test_a_revocation_that_a_clock_ahead_stamped_takes_no_later_grant_out() -> N
     story.follow()
     assert key(1) in story.live()
     story.teardown()
+
+
+@pytest.mark.parametrize("kind", ["hash", "btree"])
+@pytest.mark.parametrize("how", ["another", "made anew"])
+@pytest.mark.parametrize("then", ["", "expire", "grant", "revoke", "replay"])
+@pytest.mark.parametrize("running", [True, False])
+def test_who_comes_first_to_a_strangers_map_does_not_vouch_for_it(
+    kind: str, how: str, then: str, running: bool
+) -> None:
+    story = Stories()
+    story.begin(kind)
+    try:
+        story.pass_time(60)
+        story.log_in([1])
+        story.meddle(3, running, how, then)
+        story.follow()
+    finally:
+        story.teardown()
 
 
 def test_every_mutant_changes_the_road() -> None:
