@@ -39,6 +39,7 @@ from journalrelay.sources.source import Source
 from journalrelay.timespan import format_time
 
 BATCH = 10_000
+_NO_BOOT = ""
 
 Witness = Callable[[Record, Login, Verdict], None]
 
@@ -164,13 +165,15 @@ class Relay:
         """Go to the kept place, for a walk that is not the daemon's.
 
         Whether the map is to be believed is for the daemon to say, unless it was ``rebuilt`` just
-        now; so no place is kept in one that is not that of the kept place.
+        now. So no place is kept in one that is not that of the kept place; and where there was no
+        place, what is kept is of no boot, so that the daemon makes the map anew all the same.
         """
         self._popmap.adopt()
         place = self.kept_place(notes)
-        self._sound = rebuilt or bool(place and self._popmap.recognises(place.map))
+        self._sound = rebuilt or place is None or self._popmap.recognises(place.map)
         self._go_behind(place, now_us, notes)
         if place is None:
+            self._boot = self._boot if rebuilt else _NO_BOOT
             return
         self._boot = place.boot
         if place.boot == clock.boot_id():  # it is to see, too, that the clock was set back
