@@ -21,7 +21,8 @@ _HALF = (1 << 32) - 1
 
 
 class Place(NamedTuple):
-    """Who takes what: hashes of a user (0: not known) and of a key, and the server's name."""
+    """Who takes what: hashes of a user (0: not known) and of a key, and the server's name; of
+    another host all servers are one, ``remote.`` and its name."""
 
     user: int
     key: int
@@ -117,7 +118,7 @@ class Limits:
         own = self._ends_of.get(place.daemon)
         most = rules.max_addresses_of.get(place.daemon, 0)
         if own and self._number(place.daemon) not in held and own.left(at_s) >= most:
-            return f"daemons.{place.daemon}.max_addresses: {most}"
+            return f"{_table(place.daemon)}.max_addresses: {most}"
         return ""
 
     def _take(self, place: Place, end_s: int, at_s: int) -> None:
@@ -166,7 +167,14 @@ def place_of(login: Login, key: bytes) -> Place:
     """Return the place that a login takes with its ``key``. One user is one name, at whatever
     server, and in whatever case: who may write his name in several ways gets no more by it."""
     user = word(hash(login.user.lower())) or 1 if login.user else 0
-    return Place(user, key_id(key), login.daemon)
+    server = f"remote.{login.remote}" if login.remote else login.daemon
+    return Place(user, key_id(key), server)
+
+
+def _table(server: str) -> str:
+    """Return the table of the configuration in which a server's limit stands."""
+    _, dot, host = server.partition(".")
+    return f'remote."{host}"' if dot else f"daemons.{server}"
 
 
 def key_id(key: bytes) -> int:

@@ -95,9 +95,10 @@ def site_of(options: Options, later: Sequence[Setting] = ()) -> Site:
         config = replace(config, map_path=given["map"])
     if given.get("directory") or given.get("namespace") or given.get("file"):
         config = replace(config, directory=given.get("directory"), namespace=given.get("namespace"))
-        config = replace(config, kind="journal")
+        config = replace(config, kind="journal", remotes=())
     elif given.get("logfile"):
-        config = replace(config, kind="logfile", logfile=tuple(map(str, given["logfile"])))
+        logfile = tuple(map(str, given["logfile"]))
+        config = replace(config, kind="logfile", logfile=logfile, remotes=())
     return Site(config, given.get("state") or STATE, tuple(given.get("file") or ()))
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ class Report:
 
     ``daemons`` are those of the daemons read that this host has; ``suppressed`` is how many lines
     of a unit journald did not take, and between the ends of the gap lines were lost before this
-    start.
+    start. ``hosts`` are those of ``[remote.NAME]``, ``unknown_hosts`` others that send.
     """
 
     since_us: int
@@ -45,6 +45,8 @@ class Report:
     gap_to_us: int | None = None
     last_fault: str | None = None
     last_fault_us: int | None = None
+    hosts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unknown_hosts: list[str] = field(default_factory=list)
 
     def witness(self, login: Login, verdict: Verdict) -> None:
         """Count a login."""
@@ -52,6 +54,24 @@ class Report:
         _count(self.verdicts, verdict.word)
         if verdict.word == "refused":
             _count(self.refused, verdict.reason.partition(":")[0])
+        if login.remote:
+            self._witness_at(self._host(login.remote), login, verdict)
+
+    def hosts_are(self, facts: Mapping[str, Mapping[str, Any]], unknown: list[str]) -> None:
+        """Note how the other hosts are."""
+        self.unknown_hosts = list(unknown)
+        for name, told in facts.items():
+            self._host(name).update(told)
+
+    def _host(self, name: str) -> dict[str, Any]:
+        return self.hosts.setdefault(name, _new_host())
+
+    def _witness_at(self, host: dict[str, Any], login: Login, verdict: Verdict) -> None:
+        host["logins"] += 1
+        if verdict.word == "refused":
+            _count(host["refused"], verdict.reason.partition(":")[0])
+        else:
+            host["last_login_us"] = max(host["last_login_us"] or 0, login.logged_at_us)
 
     def suppress(self, lost: Lost) -> None:
         """Count what journald did not take."""
@@ -84,6 +104,20 @@ class Report:
             beside.replace(path)
 
 
+def _new_host() -> dict[str, Any]:
+    """Return what is told of one of the other hosts; ``lag_s`` is how late its last entry came."""
+    return {
+        "cursor": None,
+        "read_to_us": None,
+        "lag_s": 0.0,
+        "clock": "right",
+        "trouble": None,
+        "logins": 0,
+        "last_login_us": None,
+        "refused": {},
+    }
+
+
 def named(daemons: Sequence[str]) -> str:
     """Return the daemons that were found, for people."""
     return ", ".join(map(str, daemons)) or "none found"
@@ -107,18 +141,35 @@ def read(path: Path) -> dict[str, Any] | None:
     return dict(content)
 
 
+_OR_NONE = {
+    "cursor": str,
+    "trouble": str,
+    "last_fault": str,
+    "read_to_us": int,
+    "gap_from_us": int,
+    "gap_to_us": int,
+    "last_login_us": int,
+}
+
+
 def _check(content: object) -> None:
     """Raise ValueError unless all is of the type that a daemon writes."""
-    usual = vars(Report(0, "", "", "", []))
+    for host in _checked(content, vars(Report(0, "", "", "", [])))["hosts"].values():
+        _checked(host, _new_host())
+
+
+def _checked(content: object, usual: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(content, dict) or set(content) != set(usual):
         raise ValueError("other fields")
     for name, value in usual.items():
-        kinds = (str, int) if value is None else (int, float) if name == "lag_s" else (type(value),)
-        found = content[name]
-        if not (isinstance(found, kinds) or (value is None and found is None)) or (
-            isinstance(found, dict) and not all(isinstance(count, int) for count in found.values())
-        ):
+        found: Any = content[name]
+        kind = _OR_NONE.get(name, (int, float) if name == "lag_s" else type(value))
+        if not isinstance(found, kind) and not (name in _OR_NONE and found is None):
             raise ValueError(f"{name} is of another type")
-        for number in found.values() if isinstance(found, dict) else (found,):
+        counts = list(found.values()) if isinstance(found, dict) and name != "hosts" else []
+        if not all(isinstance(count, int) for count in counts):
+            raise ValueError(f"{name} is of another type")
+        for number in [*counts, found]:
             if isinstance(number, int) and abs(number) > _LARGEST:
                 raise ValueError(f"{name} is no number of a daemon's")
+    return content

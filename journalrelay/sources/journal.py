@@ -89,6 +89,20 @@ class JournalSource:
         if (self._stirred or self._unsettled) and time.monotonic() >= self._look_again_s:
             self.settle()
 
+    def stir(self) -> None:
+        """Know that something was written, where nobody watches."""
+        self._stirred = True
+
+    @property
+    def at_rest(self) -> bool:
+        """Tell whether all that was written until the last :meth:`refresh` was looked at twice."""
+        return not (self._stirred or self._unsettled or self._trouble)
+
+    def follow(self, where: Where) -> None:
+        """Read other files from now on, from the settled place."""
+        self._where = where
+        self._reopen()
+
     def seek_time(self, time_us: int) -> None:
         """Go to the first entry at or after ``time_us``."""
         self._begin(max(0, time_us))
