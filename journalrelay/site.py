@@ -91,7 +91,8 @@ class Site:
 
     def hosts(self) -> "Hosts":
         """Return the other hosts whose journals are received here."""
-        from journalrelay.hosts import Hosts, Ways
+        from journalrelay.host import Ways
+        from journalrelay.hosts import Hosts
         from journalrelay.sources.received import Received
 
         rules = self.config.rules

@@ -149,7 +149,8 @@ class JournalSource:
         if self._trouble:
             return
         record, step, count = self._record, self._reader._next, 0
-        complete_us = clock.now_us() - _COMPLETE_US
+        # what another host sent may be old, and just being written
+        complete_us = clock.now_us() - _COMPLETE_US if self._where.watched else 0
         try:
             for count in range(1, limit + 1):
                 if not self._held and not step():
