@@ -141,17 +141,6 @@ def read(path: Path) -> dict[str, Any] | None:
     return dict(content)
 
 
-_OR_NONE = {
-    "cursor": str,
-    "trouble": str,
-    "last_fault": str,
-    "read_to_us": int,
-    "gap_from_us": int,
-    "gap_to_us": int,
-    "last_login_us": int,
-}
-
-
 def _check(content: object) -> None:
     """Raise ValueError unless all is of the type that a daemon writes."""
     for host in _checked(content, vars(Report(0, "", "", "", [])))["hosts"].values():
@@ -163,8 +152,8 @@ def _checked(content: object, usual: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("other fields")
     for name, value in usual.items():
         found: Any = content[name]
-        kind = _OR_NONE.get(name, (int, float) if name == "lag_s" else type(value))
-        if not isinstance(found, kind) and not (name in _OR_NONE and found is None):
+        kinds = (str, int) if value is None else (int, float) if name == "lag_s" else (type(value),)
+        if not isinstance(found, kinds) and not (value is None and found is None):
             raise ValueError(f"{name} is of another type")
         counts = list(found.values()) if isinstance(found, dict) and name != "hosts" else []
         if not all(isinstance(count, int) for count in counts):

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from journalrelay import clock, report
 from journalrelay.doctor.diagnosis import Diagnosis, note, well, wrong
-from journalrelay.doctor.host import apart, ask
+from journalrelay.doctor.host import ask
 from journalrelay.errors import RelayError
+from journalrelay.owner import apart
 from journalrelay.site import Site
 from journalrelay.sources.received import host_of
 from journalrelay.timespan import format_span
@@ -51,7 +52,7 @@ def examine(site: Site, service: Mapping[str, str], conf: Path = CONF) -> Iterat
 
 def _readable(files: Sequence[Path], service: Mapping[str, str]) -> Iterator[Diagnosis]:
     """The receiver's files are its group's to read, and not systemd-journal's."""
-    hidden = [Path(file) for file in apart(lambda: _hidden(files, service))]
+    hidden = [Path(file) for file in apart(lambda: _hidden(files, service)) or ()]
     if hidden:
         group = hidden[0].stat().st_gid
         yield wrong(
