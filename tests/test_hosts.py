@@ -1,11 +1,15 @@
 """Other hosts' journals, as systemd-journal-remote leaves them, up to the map."""
 
+import json
+import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from journalrelay.event import Login, Record
+from journalrelay.hosts import Hosts
 from journalrelay.message import HAND_GRANT, HAND_REVOCATION
 from journalrelay.policy import Verdict
 from journalrelay.relay import Relay
@@ -14,7 +18,7 @@ from lab.journalfile import entry, make_journal
 from lab.poprelayd import Poprelayd
 from lab.received import Receiver, login, receive
 from lab.wait import wait_for
-from tests.support import config_of, drain, now_us
+from tests.support import address, config_of, drain, now_us
 
 SECOND = 1_000_000
 TABLES = """
@@ -53,6 +57,15 @@ class Relayed:
 
     def witness(self, record: Record, login: Login, verdict: Verdict) -> None:
         self.verdicts.append((str(login.address), verdict.word, verdict.reason))
+
+    @property
+    def hosts(self) -> Hosts:
+        assert self.parts.hosts
+        return self.parts.hosts
+
+    def said(self) -> list[str]:
+        """Return what an operator is told, and was not told before."""
+        return [remark.text for remark in self.hosts.remarks()]
 
     def granted(self) -> set[str]:
         drain(self.relay, now_us())
@@ -155,16 +168,14 @@ def test_an_unknown_host_is_refused_and_said_once(relayed: Relayed) -> None:
     receive(relayed.remote, "pop1.example@x", login("anna", "198.51.100.8", now_us()))
     relayed.start()
     assert relayed.granted() == set()
-    hosts = relayed.parts.hosts
-    assert hosts is not None
-    told = [remark.text for remark in hosts.remarks()]
-    assert sorted(text.split(": ")[1] for text in told) == [
+    assert sorted(text.split(": ")[1] for text in relayed.said()) == [
         "evil.example is no host of [remote]",
         "pop1.example@x is no host of [remote]",
     ]
     receive(relayed.remote, "evil.example", login("anna", "198.51.100.7", now_us()))
     relayed.granted()
-    assert hosts.remarks() == []
+    assert relayed.said() == []
+    assert sorted(relayed.hosts.unknown) == ["evil.example", "pop1.example@x"]
 
 
 def test_who_was_cut_off_comes_late_and_is_read(relayed: Relayed) -> None:
@@ -240,3 +251,125 @@ def test_the_daemon_reads_a_host_that_is_new_and_says_who_is_not_known(tmp_path:
         daemon.map.unlink()
         daemon.start()
         assert daemon.granted() == before
+
+
+def test_a_clock_that_is_ahead_is_said_once(relayed: Relayed) -> None:
+    relayed.start()
+    at = now_us()
+    for number in range(3):
+        wrong = login("anna", f"198.51.100.{number}", at + (300 + number) * SECOND)
+        receive(relayed.remote, "pop2.example", wrong)
+        wait_for(lambda: relayed.granted() or len(relayed.verdicts) > number, "it")  # noqa: B023
+    assert {reason for _, _, reason in relayed.verdicts} == {"from the future"}
+    (said,) = relayed.said()
+    assert said.startswith("pop2.example: its clock is ")
+    assert said.endswith(" ahead of ours: its logins are refused until it is right")
+    assert relayed.hosts.facts()["pop2.example"]["clock"] == "ahead"
+
+
+def test_a_host_has_so_many_places_and_no_more(tmp_path: Path) -> None:
+    relayed = Relayed(tmp_path, TABLES + "max_addresses = 3\n")
+    relayed.start()
+    at = now_us()
+    receive(relayed.remote, "pop2.example", *(login(f"u{n}", address(n), at + n) for n in range(5)))
+    receive(relayed.remote, "pop1.example", login("anna", "198.51.100.1", at))
+    make_journal([login("carl", "203.0.113.1", at)], tmp_path / "local" / "system.journal")
+    wait_for(lambda: relayed.granted() and len(relayed.verdicts) == 7, "the logins")
+    assert relayed.granted() == {"198.51.100.1", "203.0.113.1", *(address(n) for n in range(3))}
+    refused = [reason for _, word, reason in relayed.verdicts if word == "refused"]
+    assert refused == ['remote."pop2.example".max_addresses: 3'] * 2
+
+
+def test_a_relay_that_reads_nothing_of_its_own_believes_its_map(relayed: Relayed) -> None:
+    """Its kept places are those of other hosts alone."""
+    receive(relayed.remote, "pop2.example", login("anna", "198.51.100.1", now_us()))
+    relayed.start()
+    relayed.granted()
+    relayed.relay.save()
+    file = relayed.site.map_path.stat().st_ino
+    assert relayed.start() == []
+    assert relayed.site.map_path.stat().st_ino == file
+    relayed.site.map_path.write_bytes(b"")
+    assert relayed.start() != []
+    assert relayed.granted() == {"198.51.100.1"}
+
+
+def test_replay_walks_all_hosts_and_says_whose_login_it_is(tmp_path: Path) -> None:
+    relayed = Relayed(tmp_path)
+    at = now_us()
+    receive(relayed.remote, "pop1.example", login("anna", "198.51.100.1", at - 7000 * SECOND))
+    receive(relayed.remote, "pop2.example", login("bert", "198.51.100.2", at))
+    journal = make_journal([login("carl", "203.0.113.1", at)], tmp_path / "local/system.journal")
+    daemon = Poprelayd(tmp_path, config=(tmp_path / "poprelay.conf").read_text())
+
+    def replayed(*words: str) -> dict[str, tuple[str | None, str]]:
+        done = daemon.run("replay", "--json", *words)
+        assert done.returncode == 0, done.stderr
+        rows = map(json.loads, done.stdout.splitlines())
+        return {row["user"]: (row.get("remote"), row["verdict"]) for row in rows}
+
+    pop1, pop2 = ("pop1.example", "expired"), ("pop2.example", "granted")
+    assert replayed("--all", "--dry-run") == {
+        "anna": pop1,
+        "bert": pop2,
+        "carl": (None, "granted"),
+    }
+    assert replayed("--since", "-10min") == {"bert": pop2, "carl": (None, "granted")}
+    assert replayed("--all", "--file", str(journal)) == {"carl": (None, "granted")}
+    assert daemon.granted().keys() == {"198.51.100.2", "203.0.113.1"}
+    assert replayed().keys() >= {"bert", "carl"}  # from the saved places, of which there are none
+    assert replayed() == {}
+
+
+def test_who_reads_in_another_order_and_twice_comes_to_the_same(tmp_path: Path) -> None:
+    """Two relays, fed with the same logins in another order, with duplicates and restarts."""
+    at, chance = now_us() - 600 * SECOND, random.Random(9)
+    logins = {
+        host: [
+            login(f"u{n}", address(chance.randrange(200)), at + n * SECOND, pid=str(n))
+            for n in range(300)
+        ]
+        for host in ("pop1.example", "pop2.example")
+    }
+    maps = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        relayed = Relayed(tmp_path / name, TABLES.replace("198.51.100.0/24", "0.0.0.0/0"))
+        relayed.start()
+        left = {host: list(entries) for host, entries in logins.items()}
+        while any(left.values()):
+            host = chance.choice([host for host, entries in left.items() if entries])
+            count = chance.randrange(1, 80)
+            sent, left[host] = left[host][:count], left[host][count:]
+            again = chance.choice([[], sent[-20:]])  # a sender that did not hear of its arrival
+            receive(relayed.remote, host, *sent, *again)
+            relayed.granted()
+            if chance.random() < 0.3:
+                relayed.relay.save()
+                relayed.start()
+        assert len(wait_for(relayed.granted, "them")) <= 200
+        wait_for(lambda: relayed.granted() and not relayed.hosts._lively, "rest")  # noqa: B023
+        maps.append(relayed.site.popmap().read())
+    assert maps[0] == maps[1]
+    assert len(maps[0]) > 150
+
+
+def test_a_kill_at_any_instant_loses_no_login(tmp_path: Path) -> None:
+    relayed = Relayed(tmp_path)
+    daemon = Poprelayd(tmp_path, config=(tmp_path / "poprelay.conf").read_text())
+    at, sent, chance = now_us(), 0, random.Random(4)
+    with (
+        Receiver(relayed.remote, "pop1.example") as pop1,
+        Receiver(relayed.remote, "pop2.example") as pop2,
+    ):
+        for _ in range(8):
+            daemon.start()
+            for pop in (pop1, pop2) * 20:
+                pop.send([login(f"u{sent}", f"198.51.100.{sent % 256}", at + sent)])
+                sent += 1
+            time.sleep(chance.random() / 10)  # an instant, whichever
+            daemon.kill()
+    with daemon:
+        wait_for(lambda: len(daemon.granted()) == 256, "every login")
+        facts = json.loads(daemon.run("status", "--json").stdout)
+        assert facts["hosts"]["pop1.example"]["clock"] == "right"
