@@ -118,7 +118,10 @@ class Limits:
         own = self._ends_of.get(place.daemon)
         most = rules.max_addresses_of.get(place.daemon, 0)
         if own and self._number(place.daemon) not in held and own.left(at_s) >= most:
-            return f"{_table(place.daemon)}.max_addresses: {most}"
+            _, remote, host = place.daemon.partition(".")
+            if remote:
+                return f'remote."{host}".max_addresses: {most}'
+            return f"daemons.{place.daemon}.max_addresses: {most}"
         return ""
 
     def _take(self, place: Place, end_s: int, at_s: int) -> None:
@@ -169,12 +172,6 @@ def place_of(login: Login, key: bytes) -> Place:
     user = word(hash(login.user.lower())) or 1 if login.user else 0
     server = f"remote.{login.remote}" if login.remote else login.daemon
     return Place(user, key_id(key), server)
-
-
-def _table(server: str) -> str:
-    """Return the table of the configuration in which a server's limit stands."""
-    _, dot, host = server.partition(".")
-    return f'remote."{host}"' if dot else f"daemons.{server}"
 
 
 def key_id(key: bytes) -> int:

@@ -1,21 +1,26 @@
 """Other hosts' journals, as systemd-journal-remote leaves them, up to the map."""
 
+import ipaddress
 import json
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from journalrelay.errors import ConfigError
 from journalrelay.event import Login, Record
 from journalrelay.hosts import Hosts
 from journalrelay.message import HAND_GRANT, HAND_REVOCATION
 from journalrelay.policy import Verdict
 from journalrelay.relay import Relay
 from journalrelay.site import Site
+from journalrelay.trust import Trust
 from lab.journalfile import entry, make_journal
-from lab.poprelayd import Poprelayd
+from lab.poprelayd import TOP, Poprelayd
 from lab.received import Receiver, login, receive
 from lab.wait import wait_for
 from tests.support import address, config_of, drain, now_us
@@ -373,3 +378,79 @@ def test_a_kill_at_any_instant_loses_no_login(tmp_path: Path) -> None:
         wait_for(lambda: len(daemon.granted()) == 256, "every login")
         facts = json.loads(daemon.run("status", "--json").stdout)
         assert facts["hosts"]["pop1.example"]["clock"] == "right"
+
+
+def test_a_host_that_sends_very_much_keeps_back_no_other(relayed: Relayed) -> None:
+    relayed.start()
+    at = now_us()
+    flood = [login("evil", "203.0.113.66", at + n) for n in range(2000)]
+    receive(relayed.remote, "pop2.example", *flood)
+    receive(relayed.remote, "pop1.example", login("anna", "198.51.100.1", at))
+    seen: list[str] = []
+    relayed.relay = Relay(relayed.parts, lambda _, login, __: seen.append(login.remote))
+    relayed.relay.begin(at - 60 * SECOND)
+    wait_for(lambda: relayed.relay.step(now_us(), limit=100) and "pop1.example" in seen, "pop1")
+    assert seen.count("pop2.example") < len(flood)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            "[remote.pop1]\n",
+            'remote."pop1".daemons: it is missing (those for which the host may speak, as '
+            "['dovecot'])",
+        ),
+        (
+            '[remote."pop1"]\ndaemons = ["dovecott"]\nnetworks = []\n',
+            "remote.\"pop1\".daemons: 'dovecott' is no known daemon (did you mean 'dovecot'?)",
+        ),
+        (
+            '[remote."pop1"]\ndaemons = ["dovecot"]\nnetworks = ["anywhere"]\n',
+            "remote.\"pop1\".networks: 'anywhere' is not a network (try '192.0.2.0/24')",
+        ),
+        (
+            '[remote."pop1"]\ndaemons = ["dovecot"]\nnetworks = []\nnetwork = []\n',
+            "remote.\"pop1\".network: there is no such setting (did you mean 'networks'?)",
+        ),
+        (
+            '[remote."../pop1"]\ndaemons = ["dovecot"]\nnetworks = []\n',
+            "remote.\"../pop1\": '../pop1' is no name (it is the common name of the host's "
+            "certificate)",
+        ),
+        ("[remote]\npop1 = 3\n", 'remote."pop1": 3 is not a table (write [remote."pop1"])'),
+        (
+            '[remote."pop1"]\ndaemons = ["dovecot"]\nnetworks = []\nmax_addresses = -1\n',
+            'remote."pop1".max_addresses: -1 is not a number from 1 to 10000000 (0 is no limit)',
+        ),
+    ],
+)
+def test_a_wrong_table_is_one_clear_line(tmp_path: Path, text: str, fault: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config_of(tmp_path, text)
+    assert fault in [line.partition(": ")[2] for line in str(caught.value).splitlines()]
+
+
+def test_a_whole_64_must_lie_in_a_hosts_networks() -> None:
+    trust = Trust("pop1", ("dovecot",), (ipaddress.ip_network("2001:db8:1:2::/96"),))
+    inside = Login(ipaddress.ip_address("2001:db8:1:2::7"), b"anna", "pop3", "dovecot", 0)
+    assert trust.doubt(inside, 128) == ""
+    assert trust.doubt(inside, 64) == 'remote."pop1".networks: not in them'
+
+
+def test_a_site_without_remote_hosts_looks_for_none(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from journalrelay.config import load;"
+        "from journalrelay.site import Site; place = Path(sys.argv[1]);"
+        "Site(load(place / 'poprelay.conf'), place).parts();"
+        "print(*sorted(name for name in sys.modules if name.startswith('journalrelay.')))"
+    )
+    Relayed(tmp_path, "")
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=TOP)
+    loaded = set(done.stdout.split())
+    assert "journalrelay.relay" in loaded
+    assert (
+        not {f"journalrelay.{name}" for name in ("host", "hosts", "trust", "sources.received")}
+        & loaded
+    )

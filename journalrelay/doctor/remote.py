@@ -20,13 +20,16 @@ from journalrelay.sources.received import host_of
 from journalrelay.timespan import format_span
 
 CONF = Path("/etc/systemd/journal-remote.conf")
+OURS = Path("/etc/journal-transport")  # where several-hosts.md has the certificates
 _PART = "remote"
 _UNIT, _SOCKET = "systemd-journal-remote.service", "systemd-journal-remote.socket"
 _LONG_US, _SOON_S = 86_400_000_000, 14 * 86_400
 _DROP_IN = "/etc/systemd/system/poprelayd.service.d"
 
 
-def examine(site: Site, service: Mapping[str, str], conf: Path = CONF) -> Iterator[Diagnosis]:
+def examine(
+    site: Site, service: Mapping[str, str], conf: Path = CONF, ours: Path = OURS
+) -> Iterator[Diagnosis]:
     """Yield how it is with the hosts of ``[remote.NAME]``; nothing where there is none.
     ``service`` is the daemon's unit."""
     if not site.config.remotes:
@@ -45,8 +48,8 @@ def examine(site: Site, service: Mapping[str, str], conf: Path = CONF) -> Iterat
     yield from _readable([directory / name for name in files if host_of(name)], service)
     yield from _each(site, files)
     yield from _others(site, files)
-    yield from _receiver()
-    yield from _certificates(conf)
+    yield from _receiver(site)
+    yield from _certificates(conf, ours)
     yield from _clocks(site)
 
 
@@ -85,7 +88,7 @@ def _each(site: Site, files: Mapping[str, os.stat_result]) -> Iterator[Diagnosis
             for name, status in files.items()
             if host_of(name) == trust.name
         ]
-        upload = f"systemctl restart {_UNIT}  # and on {trust.name} systemd-journal-upload"
+        upload = f"systemctl restart 'journal-upload@*'  # on {trust.name}; see several-hosts.md"
         if not own:
             yield wrong(_PART, f"{trust.name} has sent nothing so far", upload)
             continue
@@ -109,23 +112,35 @@ def _others(site: Site, files: Mapping[str, os.stat_result]) -> Iterator[Diagnos
         )
 
 
-def _receiver() -> Iterator[Diagnosis]:
-    said = ask("systemctl", "show", "--property=ActiveState,LoadState", _SOCKET) or ""
-    if "LoadState=not-found" in said:
-        yield wrong(_PART, f"there is no {_SOCKET}", "apt install systemd-journal-remote")
-    elif "ActiveState=inactive" in said:
-        yield wrong(_PART, f"{_SOCKET} is not active", f"systemctl enable --now {_SOCKET}")
-    started = ask("systemctl", "show", "--property=ExecStart", _UNIT) or ""
-    if "--listen-http=" in started:
+def _receiver(site: Site) -> Iterator[Diagnosis]:
+    """Does anything receive, and only from whom a certificate names?"""
+    said = ask("systemctl", "list-units", "--plain", "--no-legend", "--state=active") or ""
+    if ".socket" not in said:  # systemd does not run here
+        return
+    if _SOCKET in said:
+        if "-GNUTLS" in (ask("/lib/systemd/systemd-journal-remote", "--version") or ""):
+            yield wrong(
+                _PART,
+                f"{_SOCKET} is active, and as it was built, without GnuTLS, it looks at no "
+                "certificate: whoever reaches it is believed (see several-hosts.md)",
+                f"systemctl disable --now {_SOCKET} {_UNIT}",
+            )
+    elif "journal-receive@" not in said:
+        name = site.config.remotes[0].name
         yield wrong(
             _PART,
-            f"{_UNIT} takes what comes without a certificate: whoever reaches it is believed",
-            f"systemctl revert {_UNIT} && systemctl restart {_UNIT}",
+            "nothing receives journals here (see several-hosts.md)",
+            f"systemctl enable --now journal-receive@{name}.socket",
         )
+    elif "nginx.service" not in said:
+        yield wrong(_PART, "nginx, which receives journals, does not run", "systemctl start nginx")
 
 
-def _certificates(conf: Path) -> Iterator[Diagnosis]:
+def _certificates(conf: Path, ours: Path) -> Iterator[Diagnosis]:
     """When do they end? The receiver has to be started anew for others."""
+    for name in ("certificate.pem", "authority.pem"):
+        if (ours / name).exists():
+            yield from _ends(str(ours / name), "systemctl reload nginx")
     settings = configparser.ConfigParser(strict=False, interpolation=None, allow_no_value=True)
     settings.optionxform = str  # type: ignore[assignment,method-assign]
     with suppress(configparser.Error, UnicodeError):
@@ -140,23 +155,23 @@ def _certificates(conf: Path) -> Iterator[Diagnosis]:
     for key in ("ServerCertificateFile", "TrustedCertificateFile"):
         file = told.get(key)
         if file and file != "all":
-            yield from _ends(key, file)
+            yield from _ends(file, f"systemctl restart {_UNIT}")
 
 
-def _ends(key: str, file: str) -> Iterator[Diagnosis]:
-    renewed = f"systemctl restart {_UNIT}  # once it is renewed"
+def _ends(file: str, anew: str) -> Iterator[Diagnosis]:
+    renewed = f"{anew}  # once it is renewed"
     said = ask("openssl", "x509", "-noout", "-enddate", "-in", file)
     if said is None:
-        yield note(_PART, f"{key} {file}: openssl is not there to say when it ends")
+        yield note(_PART, f"{file}: openssl is not there to say when it ends")
         return
     try:
         left_s = ssl.cert_time_to_seconds(said.strip().partition("notAfter=")[2]) - time.time()
     except ValueError:
-        yield wrong(_PART, f"{key} {file}: it cannot be read as a certificate", renewed)
+        yield wrong(_PART, f"{file}: it cannot be read as a certificate", renewed)
         return
-    days = f"{key} {file} ends in {left_s / 86_400:.0f} days"
+    days = f"{file} ends in {left_s / 86_400:.0f} days"
     if left_s < 0:
-        yield wrong(_PART, f"{key} {file} has ended", renewed)
+        yield wrong(_PART, f"{file} has ended", renewed)
     else:
         yield wrong(_PART, days, renewed) if left_s < _SOON_S else well(_PART, days)
 
