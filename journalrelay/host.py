@@ -22,11 +22,11 @@ from journalrelay.patterns import Daemon
 from journalrelay.sources.journal import JournalSource
 from journalrelay.sources.openjournal import Where, open_reader
 from journalrelay.sources.received import Received
-from journalrelay.timespan import format_span
 from journalrelay.trust import Trust
 
 _SLACK_US = 60_000_000  # by which a file's time may be off from when it was written
 _SILENT_S = 60.0
+_SAVE_S = 10.0  # what is read twice after a kill does no harm, and there may be hundreds of hosts
 _RETRY_S, _RETRY_AT_MOST_S = 0.1, 5.0
 
 Told = tuple[Record, Login | Lost | None]
@@ -70,7 +70,7 @@ class Host:
         self._place: tuple[str, int] | None = None
         self._saved: tuple[str, str] | None = None
         self._unsaved = False
-        self._stirred_s = self._retry_s = self._retry_at_s = 0.0
+        self._stirred_s = self._save_due_s = self._retry_s = self._retry_at_s = 0.0
         self._fault: str | None = None
         self.trouble: str | None = None
         self.clock = Clock(ways.skew_us)
@@ -107,9 +107,8 @@ class Host:
     def seek_cursor(self, cursor: str) -> bool:
         """Read from a cursor's entry on; False when it is none of this host's."""
         self.begin(0)
-        if not self._is_open() or self._source is None:
-            return False
-        return self._source.seek_cursor(cursor, inclusive=True)
+        self._is_open()
+        return self._source is not None and self._source.seek_cursor(cursor, inclusive=True)
 
     # Reading
 
@@ -132,17 +131,15 @@ class Host:
             return
         if self._moves != source.moves:
             self._remember()
-        record, logged_at_us = None, 0
+        logged_at_us = None
         for record in source.read(limit):
             event = self._logins.read(record)
             if isinstance(event, Login):
                 yield record, self._of_host(event)
-            elif isinstance(event, Lost):
-                yield record, event._replace(unit=self.name)
-            else:
-                yield record, None
+            else:  # what it says was lost is told by its name: it names units as it likes
+                yield record, event._replace(unit=self.name) if isinstance(event, Lost) else None
             logged_at_us = record.logged_at_us()
-        if record is not None:
+        if logged_at_us is not None:
             self._unsaved = True
             self._note_clock(logged_at_us)
 
@@ -195,10 +192,12 @@ class Host:
         """Return cursor and time of a record up to which all was read."""
         return (self._source.place() if self._source else None) or self._place
 
-    def save(self, boot: str, clock_us: int, map_: str) -> None:
-        """Keep the place that the map has reached."""
-        if not self._unsaved and self._saved and self._saved[1] == map_:
+    def save(self, boot: str, clock_us: int, map_: str, *, now: bool) -> None:
+        """Keep the place that the map has reached: ``now``, or every ten seconds."""
+        kept = not self._unsaved and self._saved and self._saved[1] == map_
+        if kept or (not now and time.monotonic() < self._save_due_s):
             return
+        self._save_due_s = time.monotonic() + _SAVE_S
         self._unsaved = self._source is not None and not self._source.settle()
         read_to = self.place()
         if read_to and self._saved != (read_to[0], map_):
@@ -297,11 +296,5 @@ class Host:
         self.lag_s = max(0, late_us) / 1e6
         if not self.clock.see(logged_at_us, logged_at_us + late_us):
             return
-        span = format_span(abs(late_us) // 1_000_000 * 1_000_000)
-        text = {
-            "right": "its clock is right again, or its entries come in time",
-            "ahead": f"its clock is {span} ahead of ours: its logins are refused until it is right",
-            "behind": f"its entries come {span} late, and no sooner than that: its clock is behind "
-            "ours, or its upload; its logins count by the time that they give",
-        }[self.clock.word]
-        self.remarks.append(Remark(f"{self.name}: {text}", over=self.clock.word == "right"))
+        text = f"{self.name}: {self.clock.told(late_us)}"
+        self.remarks.append(Remark(text, over=self.clock.word == "right"))

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from journalrelay.timespan import format_span
+
 _STEADY_US = 60_000_000
 
 
@@ -31,6 +33,18 @@ class Clock:
             if now_us - self._wrong_us >= _STEADY_US:
                 self.word = "right"
         return self.word != before
+
+    def told(self, late_us: int) -> str:
+        """Return what is to be said of it, when its last entry came so late."""
+        span = format_span(abs(late_us) // 1_000_000 * 1_000_000)
+        if self.word == "right":
+            return "its clock is right again, or its entries come in time"
+        if self.word == "ahead":
+            return f"its clock is {span} ahead of ours: its logins are refused until it is right"
+        return (
+            f"its entries come {span} late, and no sooner than that: its clock is behind ours, or "
+            "its upload; its logins count by the time that they give"
+        )
 
     def _see_late(self, logged_at_us: int, now_us: int) -> None:
         since = self._late_since

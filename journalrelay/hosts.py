@@ -76,6 +76,7 @@ class Hosts:
         """Take notice of which hosts have written, of new ones, and of who is silent."""
         self._look()
         for name, host in self._lively.items():
+            self.heartbeat()
             host.refresh()
             self._open[name] = host
         now_s = time.monotonic()
@@ -125,7 +126,6 @@ class Hosts:
         much is last the next time."""
         left = limit
         for name, host in list(self._lively.items()):
-            self.heartbeat()
             count = 0
             for told in host.read(left):
                 count += 1
@@ -144,12 +144,12 @@ class Hosts:
             self.heartbeat()
             yield from host.earlier(span_us)
 
-    def save(self, boot: str, clock_us: int, map_: str) -> None:
-        """Keep the place of each that the map has reached."""
-        hosts = self._open if map_ == self._map else self._hosts
+    def save(self, boot: str, clock_us: int, map_: str, *, now: bool) -> None:
+        """Keep the place of each that the map has reached: ``now``, or now and then."""
+        anew = map_ != self._map
         self._map = map_
-        for host in hosts.values():
-            host.save(boot, clock_us, map_)
+        for host in (self._hosts if anew else self._open).values():
+            host.save(boot, clock_us, map_, now=now or anew)
 
     def remarks(self) -> list[Remark]:
         """Return what an operator should know, each thing once."""

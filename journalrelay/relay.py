@@ -360,12 +360,13 @@ class Relay:
         """Tell whether a host name is still to be confirmed, after waiting for the next one."""
         return self._names.linger()
 
-    def save(self) -> None:
-        """Keep the place that the map has reached: what waits for its host name has not."""
+    def save(self, *, now: bool = True) -> None:
+        """Keep the place that the map has reached: what waits for its host name has not. Where
+        there are hundreds of other hosts, not ``now`` is for those whose turn it is."""
         if self._pending or not self._sound:
             return
         if self._hosts:
-            self._hosts.save(self._boot, self._clock_us, self._popmap.known())
+            self._hosts.save(self._boot, self._clock_us, self._popmap.known(), now=now)
         self._source.settle()
         read_to = self._names.place(self._source.place())
         if read_to is None:
