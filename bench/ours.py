@@ -12,7 +12,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from journalrelay import clock, ledger
@@ -37,7 +36,7 @@ def site(directory: Path, place: Path) -> Site:
     file = place / "poprelay.conf"
     if not file.exists():
         file.write_text(CONFIG)
-    config = replace(load(file), directory=directory, map_path=place / "popip.db")
+    config = load(file)._replace(directory=directory, map_path=place / "popip.db")
     return Site(config, place)
 
 

@@ -1,18 +1,20 @@
 """What a batch makes of the map, as values: what goes, what comes, what that opens and closes."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
+_NONE: Mapping[bytes, int] = MappingProxyType({})
 
-@dataclass
+
 class Changes:
     """What a batch makes of the map: first what goes, then what comes; expiries only grow."""
 
-    everything: bool = False
-    removed: set[bytes] = field(default_factory=set)
-    within: set[bytes] = field(default_factory=set)
-    granted: dict[bytes, int] = field(default_factory=dict)
+    def __init__(self, removed: Iterable[bytes] = (), granted: Mapping[bytes, int] = _NONE) -> None:
+        self.everything = False
+        self.removed = set(removed)
+        self.within: set[bytes] = set()
+        self.granted = dict(granted)
 
     def remove(self, keys: tuple[bytes, ...]) -> None:
         """Withdraw keys, also what this batch granted them so far."""

@@ -38,6 +38,7 @@ VERBS = (
     "status",
     "doctor",
     "import",
+    "report",
 )
 
 
@@ -147,7 +148,12 @@ def journalrelay_parser(words: Sequence[str] = ()) -> Parser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add_config(parser)
     verbs = parser.add_subparsers(
-        title="verbs", dest="verb", metavar="VERB", required=True, parser_class=Parser
+        title="verbs",
+        dest="verb",
+        metavar="VERB",
+        required=True,
+        prog=parser.prog,
+        parser_class=Parser,
     )
     for name in [name for name in VERBS if name in words] or VERBS:
         verb = _verb(name)

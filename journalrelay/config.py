@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -228,14 +227,7 @@ HEIRS = {
 }
 
 
-@dataclass(frozen=True)
-class Config:
-    """The settings as the house uses them; spans are in µs.
-
-    ``own`` are the daemons of ``[pattern.NAME]``, and ``enable`` says which of all are read.
-    ``remotes`` are the hosts of ``[remote.NAME]``, whose journals are received in ``remote``.
-    """
-
+class _Config(NamedTuple):
     rules: Rules
     own: tuple["Daemon", ...]
     enable: Any
@@ -250,6 +242,14 @@ class Config:
     map_path: Path
     map_type: str
     shown: Shown
+
+
+class Config(_Config):
+    """The settings as the house uses them; spans are in µs.
+
+    ``own`` are the daemons of ``[pattern.NAME]``, and ``enable`` says which of all are read.
+    ``remotes`` are the hosts of ``[remote.NAME]``, whose journals are received in ``remote``.
+    """
 
     @cached_property
     def known(self) -> tuple["Daemon", ...]:
@@ -360,10 +360,13 @@ def _files(path: Path | None, faults: list[str]) -> Iterable[Path]:
 
 def _settings(file: Path, faults: list[str]) -> dict[str, Any]:
     """Return the file's keys with their full names; a fault stands in ``faults``."""
-    import tomllib
-
     try:
-        return dict(_flatten(tomllib.loads(file.read_text("utf-8")), ""))
+        text = file.read_text("utf-8")
+        if all(line.isspace() or line.startswith("#") for line in text.splitlines(keepends=True)):
+            return {}  # as it is installed; the parser is long to import
+        import tomllib
+
+        return dict(_flatten(tomllib.loads(text), ""))
     except (ValueError, RecursionError) as error:
         faults.append(f"{file}: {printable(str(error))} (it is read as TOML, in UTF-8)")
     except OSError as error:

@@ -8,8 +8,8 @@ file (its identity, as mapfile has it) that held what was read up to there: anot
 
 import json
 import os
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from journalrelay.errors import DataError, translate
 from journalrelay.owner import as_owner, open_plain, read_plain
@@ -18,8 +18,7 @@ _FORMAT = 1
 _MEND = "make the state directory, owned by the daemon's user"
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A journal cursor, the time of its entry, the clock that its reader lived by, and the map
     that it wrote."""
 
@@ -55,7 +54,7 @@ class CursorFile:
         """Replace the kept place, so that a kill leaves the old or the new one, whole; ``surely``
         when a power failure is to leave one of them too."""
         beside = self.path.with_suffix(".cursor.new")
-        content = json.dumps({"format": _FORMAT, **asdict(place)}).encode() + b"\n"
+        content = json.dumps({"format": _FORMAT, **place._asdict()}).encode() + b"\n"
         try:
             with as_owner(self.path.parent):
                 fd = open_plain(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -2,7 +2,7 @@
 
 A source may notice late, or not at all, that there are new records (sources/journal.py, watch.py).
 So the loop waits on its descriptor for some milliseconds at most, and then looks for itself. In a
-lull it looks less often: what it then costs is a fifth, and the first login after it waits for 50
+lull it looks less often: what it then costs is a fifth, and the first login after it waits for 100
 milliseconds at most, less than it takes a client to read its mail and to begin to send.
 """
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 _SECOND_S, _MINUTE_S = 1.0, 60.0
 _MORE_TO_START_S = 60
-_LULL_S, _LULL_TURN_MS, _LULL_SAVE_S = 60.0, 50, 10.0
+_LULL_S, _LULL_TURN_MS, _LULL_SAVE_S = 60.0, 100, 10.0
+_FIND_S = 10.0  # how often servers are looked for
 _RETRY_S, _RETRY_AT_MOST_S = 0.1, 5.0
 _ENDING = {signal.SIGTERM, signal.SIGINT}
 
@@ -49,7 +50,8 @@ class Daemon:
         self._site: Site
         self._source: Source
         self._hosts: Hosts | None = None
-        self._due_s = self._count_due_s = self._recount_s = self._save_due_s = 0.0
+        self._due_s = self._count_due_s = self._recount_s = 0.0
+        self._save_due_s = self._find_due_s = 0.0
         self._read_s = time.monotonic()
         self._hindered = False
         self._retry_s = self._retry_at_s = 0.0
@@ -113,7 +115,7 @@ class Daemon:
         self._source, self._popmap, self._names = parts.source, parts.popmap, parts.names
         self._hosts = parts.hosts
         self._names.probe(clock.monotonic_us())
-        self._counted, self._count_due_s = None, 0.0
+        self._counted, self._count_due_s, self._find_due_s = None, 0.0, 0.0
         for note in notes:
             teller.fault(note)
         for server in site.config.daemons:
@@ -230,7 +232,9 @@ class Daemon:
         if place:
             report.cursor, report.read_to_us = place
             report.lag_s = (clock.now_us() - place[1]) / 1e6 if behind else 0.0
-        report.daemons = self._site.found()
+        if time.monotonic() >= self._find_due_s:
+            report.daemons = self._site.found()
+            self._find_due_s = time.monotonic() + _FIND_S
         self._notifier.status(report.line())
         self._write_report()
 

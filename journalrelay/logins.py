@@ -21,6 +21,7 @@ from journalrelay.event import (
 from journalrelay.forgery import Predecessors
 from journalrelay.patterns import Daemon, Dispatch, Told, identity
 from journalrelay.patterns.identity import Like, Values, listed
+from journalrelay.repeats import Repeats
 
 # systemd's SD_MESSAGE_JOURNAL_DROPPED: journald's rate limit has swallowed entries of a unit. It
 # says so right before the next entry of that unit.
@@ -47,8 +48,16 @@ class Logins:
         self._ending = _ending(daemons) if sessions else {}
         self._watched = _units(daemon for daemon in daemons if daemon.forgeable)
         self._units = _all_units(daemons)
+        self._each_matters = sessions or bool(self._watched)
         self.look_back_us = correlate.LONGEST_US if remembers(daemons) else 0
         self.forget()
+
+    def repeats(self, stretch_us: int) -> Repeats | None:
+        """Return what finds the logins that need not be read again; None where each matters."""
+        if self._each_matters:
+            return None
+        dispatch = self._dispatch
+        return Repeats(dispatch.gist, lambda record: dispatch.read(record) is not None, stretch_us)
 
     def forget(self) -> None:
         """Remember nothing."""

@@ -59,6 +59,16 @@ class MapFile:
         """Know the file that stands at the path; from now on a commit to another one fails."""
         self._known = self.identity()
 
+    def vouch(self) -> None:
+        """Let the adopted file count as ours, and so what a command of ours makes anew of it."""
+        with self.owner():
+            note_map(self.path, self.known())
+
+    def is_ours(self, fd: int) -> bool:
+        """Tell whether ``fd`` is the file that the daemon, or who made it anew for it, vouches for;
+        that it was adopted here says nothing, a replay adopts what it finds."""
+        return identity_of(fd) == noted_map(self.path)
+
     def known(self) -> str:
         """Return the identity of the file that was adopted, or put there since; empty if none."""
         return self._known or ""
@@ -194,10 +204,11 @@ class MapFile:
         beside.unlink(missing_ok=True)
         beside.with_name(f"__db.{beside.name}").unlink(missing_ok=True)
 
-    def swap(self, beside: Path, before_s: int) -> str:
+    def swap(self, beside: Path, before_s: int, ours: bool = True) -> str:
         """Rename ``beside`` to the path, newer than the old file's ``before_s``; return its
         identity. The caller holds the old file's lock, moves its mtime, so that those who have
-        it open notice, and then calls :meth:`sync_name`."""
+        it open notice, and then calls :meth:`sync_name`. What was made of a file that is not
+        ``ours`` is not either: the daemon is to make it anew from the journal."""
         stamp_s = max(int(time.time()), before_s + 1)
         os.utime(beside, (stamp_s, stamp_s))
         fd = os.open(beside, os.O_RDONLY | os.O_CLOEXEC)
@@ -205,7 +216,8 @@ class MapFile:
             identity = identity_of(fd)
         finally:
             os.close(fd)
-        note_map(self.path, identity)
+        if ours:
+            note_map(self.path, identity)
         os.rename(beside, self.path)
         if self._known is not None:
             self._known = identity

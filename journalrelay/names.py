@@ -4,7 +4,6 @@ Each name is asked for once, whatever waits for it, and within a time; how, is t
 road goes on meanwhile, and the place that is kept stays before whatever waits.
 """
 
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -48,8 +47,7 @@ class Resolver(Protocol):
         """Wait for an answer, so long at most."""
 
 
-@dataclass
-class _Asked(Generic[T]):
+class _Asked(NamedTuple, Generic[T]):
     until_us: int
     before: Place
     waiting: list[T]

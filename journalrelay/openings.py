@@ -6,12 +6,12 @@ an address counts therefore, unless it has ended since, or may have ended and be
 with neither being told.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
-from journalrelay.grant import Network, fold, parse_network, spell
+from journalrelay.grant import Network, fold, parse_network
 from journalrelay.history import History, Told
 from journalrelay.message import COUNTED, EXPIRED, GRANTED, HAND_GRANT, HAND_REVOCATION, READY, Kind
 
@@ -31,12 +31,13 @@ class Opening(NamedTuple):
     daemon: str | None
 
 
-def openings(history: History, networks: Iterable[Network]) -> dict[Network, Opening]:
-    """Return how those ``networks`` of which that is known came to be granted.
+def openings(history: History, networks: Mapping[str, Network]) -> dict[str, Opening]:
+    """Return how those ``networks``, each by its spelling, of which that is known came to be
+    granted.
 
     A few are looked up one by one, by the journal's index; many are met on one walk back.
     """
-    every = {spell(network): network for network in networks}
+    every = dict(networks)
     search = _Search(_Revoked(history), _untold_us(history))
     if len(every) > _FEW:
         search.walk(history.backwards(_KINDS), every)
@@ -51,13 +52,13 @@ class _Search:
     """What was ``found`` so far; ``untold_us`` is as :func:`_untold_us` returns it."""
 
     def __init__(self, revoked: "_Revoked", untold_us: int) -> None:
-        self.found: dict[Network, Opening] = {}
+        self.found: dict[str, Opening] = {}
         self._revoked = revoked
         self._untold_us = untold_us
 
     def walk(self, entries: Iterator[Told], wanted: dict[str, Network]) -> None:
         """Take the newest opening that is told of each that is ``wanted``, by its address."""
-        ended_us: dict[Network, int] = {}
+        ended_us: dict[str, int] = {}
         for told in islice(entries, _READ_AT_MOST if wanted else 0):
             name = told.text("RELAY_ADDRESS") or ""
             network = wanted.get(name)
@@ -65,13 +66,13 @@ class _Search:
                 continue
             expiry_us = told.number("RELAY_EXPIRY") * _S_US
             if told.kind == EXPIRED:
-                ended_us.setdefault(network, expiry_us)
+                ended_us.setdefault(name, expiry_us)
                 continue
             del wanted[name]
             opening = _opening(told)
-            over_us = max(ended_us.get(network, 0), self._revoked.last_us(network))
+            over_us = max(ended_us.get(name, 0), self._revoked.last_us(network))
             if opening.since_us > over_us and expiry_us >= self._untold_us:
-                self.found[network] = opening
+                self.found[name] = opening
             if not wanted:
                 break
 

@@ -5,7 +5,6 @@ import ipaddress
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -16,7 +15,7 @@ from journalrelay.grant import Network, parse_address
 from journalrelay.site import STATE, Site
 from journalrelay.timespan import parse_span, parse_time
 
-_TIMES = ("--since", "--for")
+_TIMES = ("--since", "--until", "--for")
 
 Options = argparse.Namespace
 Group = argparse._ActionsContainer
@@ -26,7 +25,7 @@ class _Lines(argparse.RawDescriptionHelpFormatter):
     """Help in which the longest option and its text are one line, and an epilog stays as it is."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28)
+        super().__init__(prog, max_help_position=28, width=_width() - 2)
 
     def _format_action(self, action: argparse.Action) -> str:
         if isinstance(action, argparse._SubParsersAction):  # the verbs, without a line above them
@@ -75,6 +74,17 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(os.EX_USAGE)
 
 
+def _width() -> int:
+    """Return how many columns help has, as shutil.get_terminal_size() would."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size().columns or 80
+    except OSError:  # no terminal
+        return 80
+
+
 def bind(argv: Sequence[str]) -> list[str]:
     """Join ``--since -10min`` to one word: a leading minus is a value there."""
     words: list[str] = []
@@ -92,13 +102,13 @@ def site_of(options: Options, later: Sequence[Setting] = ()) -> Site:
     config = load(options.config, later)
     given = vars(options)
     if given.get("map"):
-        config = replace(config, map_path=given["map"])
+        config = config._replace(map_path=given["map"])
     if given.get("directory") or given.get("namespace") or given.get("file"):
-        config = replace(config, directory=given.get("directory"), namespace=given.get("namespace"))
-        config = replace(config, kind="journal", remotes=())
+        config = config._replace(directory=given.get("directory"), namespace=given.get("namespace"))
+        config = config._replace(kind="journal", remotes=())
     elif given.get("logfile"):
         logfile = tuple(map(str, given["logfile"]))
-        config = replace(config, kind="logfile", logfile=logfile, remotes=())
+        config = config._replace(kind="logfile", logfile=logfile, remotes=())
     return Site(config, given.get("state") or STATE, tuple(given.get("file") or ()))
 
 

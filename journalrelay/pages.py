@@ -16,6 +16,7 @@ from typing import NamedTuple
 _META = struct.Struct("=8x I I I I B B x x I I I I I I")  # pgno magic version pagesize enc type …
 _HASH = struct.Struct("=I I I I I I 32I")  # max_bucket high_mask low_mask ffactor nelem hash spares
 _PAGE = struct.Struct("=8x I I I H H B B")  # pgno prev next entries hf_offset level type
+_META_END = 72  # of what all types have
 _HASH_MAGIC, _BTREE_MAGIC = 0x061561, 0x053162
 _HASH_PAGES, _BTREE_PAGES = {2, 13}, {3, 5}  # unsorted and sorted hash; internal and leaf btree
 _INTERNAL, _KEYDATA = 3, 1
@@ -40,6 +41,12 @@ def kind(fd: int) -> str | None:
     head = os.pread(fd, 16, 0)
     magic = int.from_bytes(head[12:16], "little") if len(head) == 16 else 0
     return {_HASH_MAGIC: "hash", _BTREE_MAGIC: "btree"}.get(magic)
+
+
+def elements(fd: int) -> int:
+    """Return how many keys the meta page of a hash says that it has, and as many more as it was
+    made for (``set_h_nelem``): libdb begins to count with these."""
+    return int(_HASH.unpack(os.pread(fd, _HASH.size, _META_END))[4])
 
 
 def fault(fd: int, keys: Iterable[bytes] | None = None) -> str | None:
@@ -120,7 +127,9 @@ def _chains(fd: int, meta: _Meta, numbers: set[int]) -> Iterator[tuple[int, byte
 
 def _first_page(meta: _Meta, key: bytes) -> int:
     """Return the page at which the bucket of ``key`` begins (BUCKET_TO_PAGE, hash.h)."""
-    most, high, low, _ffactor, _nelem, _charkey, *spares = _HASH.unpack_from(meta.first_page, 72)
+    most, high, low, _ffactor, _nelem, _charkey, *spares = _HASH.unpack_from(
+        meta.first_page, _META_END
+    )
     bucket = _hashed(key) & high
     if bucket > most:
         bucket &= low
@@ -129,7 +138,7 @@ def _first_page(meta: _Meta, key: bytes) -> int:
 
 def _hashes_as_we_do(meta: _Meta) -> bool:
     """Tell whether it is a hash with libdb's usual function, by what that makes of a sample."""
-    return meta.magic == _HASH_MAGIC and _HASH.unpack_from(meta.first_page, 72)[5] == _SAMPLE
+    return meta.magic == _HASH_MAGIC and _HASH.unpack_from(meta.first_page, _META_END)[5] == _SAMPLE
 
 
 def _hashed(key: bytes) -> int:
@@ -239,7 +248,9 @@ def _check_btree_items(
 
 
 def _check_buckets(meta: _Meta) -> None:
-    buckets, high, low, _ffactor, _nelem, _hash, *spares = _HASH.unpack_from(meta.first_page, 72)
+    buckets, high, low, _ffactor, _nelem, _hash, *spares = _HASH.unpack_from(
+        meta.first_page, _META_END
+    )
     if high & (high + 1) or low != high >> 1 or not low < buckets + (high == 0) <= high + 1:
         raise _Fault("its bucket masks are damaged")
     for doubling, spare in enumerate(spares):

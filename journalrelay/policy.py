@@ -2,8 +2,8 @@
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from journalrelay.changes import Changes
@@ -36,14 +36,7 @@ NEVER = tuple(
 )
 
 
-@dataclass(frozen=True)
-class Rules:
-    """The operator's part of the decision, from ``[relay]`` and ``[daemons]``. Spans are in µs.
-
-    Of the limits on addresses 0 is none. ``only_users`` empty is all users; ``while_connected_us``
-    is 0 when a session does not hold its address; ``spelling`` is the map's.
-    """
-
+class _Rules(NamedTuple):
     window_us: int
     windows_us: Mapping[str, int]
     never: tuple[Network, ...]
@@ -54,9 +47,17 @@ class Rules:
     only_users: frozenset[bytes] = frozenset()
     max_addresses_per_user: int = 16
     max_addresses: int = 100_000
-    max_addresses_of: Mapping[str, int] = field(default_factory=dict)
+    max_addresses_of: Mapping[str, int] = MappingProxyType({})
     while_connected_us: int = 0
     spelling: str = "sendmail"
+
+
+class Rules(_Rules):
+    """The operator's part of the decision, from ``[relay]`` and ``[daemons]``. Spans are in µs.
+
+    Of the limits on addresses 0 is none. ``only_users`` empty is all users; ``while_connected_us``
+    is 0 when a session does not hold its address; ``spelling`` is the map's.
+    """
 
     @cached_property
     def ranges(self) -> Mapping[int, "Ranges"]:
@@ -74,6 +75,11 @@ class Rules:
     def longest_us(self) -> int:
         """Return the longest window of any server."""
         return max(self.window_us, *self.windows_us.values(), 0)
+
+    @property
+    def shortest_us(self) -> int:
+        """Return the shortest window of any server."""
+        return min([self.window_us, *self.windows_us.values()])
 
     @property
     def memory_us(self) -> int:

@@ -71,6 +71,7 @@ class PopMap(MapFile):
         self.kind = kind
         self._spelled = SPELLINGS[spelling]
         self._careful = careful
+        self._surplus: dict[str, int] = {}  # of the file that was counted
         self._at_most = 0  # how many keys there can be; another process may have removed some
 
     def create(self) -> None:
@@ -116,6 +117,7 @@ class PopMap(MapFile):
                 return f"Berkeley DB: {error.args[-1]}"
             if strange is None:
                 self.due.end(mark, identity_of(fd))
+                self._note_keys(fd, self._at_most)
             return strange
 
     def _strange(self, handle: "db.DB", furthest_s: int) -> str | None:
@@ -147,9 +149,36 @@ class PopMap(MapFile):
                 yield self._spelled.read(key), _expiry(value)
 
     def count(self, now_s: int) -> int:
-        """Return how many addresses may relay at ``now_s``."""
-        with self._reading() as handle:
-            return sum(_expiry(value) > now_s for _, value in libdb.pairs(handle))
+        """Return how many addresses may relay at ``now_s``.
+
+        A hash's own count tells how many keys have come since all were read, and the index which
+        of them may have ended. All is read where one of these is not known.
+        """
+        with self.locked(fcntl.LOCK_SH) as fd:
+            surplus = self._surplus.get(identity_of(fd))
+            keys = None if surplus is None or is_loose(fd) else pages.elements(fd) - surplus
+            mark = self.due.mark(identity_of(fd))
+        if keys is None or not mark:
+            return self._count_all(now_s)
+        with self.owner():
+            lines = [self.due.read(at_s) for at_s in self.due.times(now_s)]
+        due = {key for some in lines for key in some.splitlines()}
+        return keys - sum(end_s <= now_s for end_s in self._ends(due).values())
+
+    def _count_all(self, now_s: int) -> int:
+        keys = live = 0
+        with self.locked(fcntl.LOCK_SH) as fd:
+            self._check(fd)
+            with libdb.opened(libdb.new(), fd, self.kind, db.DB_RDONLY) as handle:
+                for _, value in libdb.pairs(handle):
+                    keys, live = keys + 1, live + (_expiry(value) > now_s)
+            self._note_keys(fd, keys)
+        return live
+
+    def _note_keys(self, fd: int, keys: int) -> None:
+        """Note by how much a hash's own count is too high, now that its keys have been counted."""
+        if self.kind == "hash":
+            self._surplus = {identity_of(fd): pages.elements(fd) - keys}
 
     def look_up(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """Return the expiries of those ``keys`` that are in the map."""
@@ -413,7 +442,8 @@ class PopMap(MapFile):
     def _swap(self, fd: int, beside: Path, index: Mapping[int, list[bytes]]) -> None:
         """Put ``beside`` in place of the map, locked and open as ``fd``."""
         self.due.add(index)
-        self.due.follow(identity_of(fd), self.swap(beside, int(os.fstat(fd).st_mtime)))
+        identity = self.swap(beside, int(os.fstat(fd).st_mtime), self.is_ours(fd))
+        self.due.follow(identity_of(fd), identity)
 
     @contextmanager
     def _written(self, content: Mapping[bytes, int]) -> Iterator[Path]:

@@ -10,7 +10,6 @@ waits beside the road, before policy; the place that is kept waits with it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -63,8 +62,7 @@ class Step(NamedTuple):
     committed: Committed
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """What a pipeline is made of; ``daemons`` are those of the ``known`` ones that are read, as
     they are read; ``hosts`` are the others whose journals are received here; ``why`` says what is
     read, and why that."""
@@ -84,8 +82,16 @@ def unwitnessed(record: Record, login: Login, verdict: Verdict) -> None:
     """See nothing."""
 
 
+def unheard(record: Record) -> None:
+    """Hear nothing."""
+
+
 class Relay:
-    """The road from a source to the map, with all that must be remembered on the way."""
+    """The road from a source to the map, with all that must be remembered on the way.
+
+    ``witness`` sees each login with its verdict, ``lost`` what journald has swallowed, ``others``
+    each record that tells nothing. A road ``apart`` from the map does not look at it either.
+    """
 
     def __init__(
         self,
@@ -93,6 +99,8 @@ class Relay:
         witness: Witness = unwitnessed,
         heartbeat: Callable[[], None] = lambda: None,
         lost: Callable[[Lost], None] = lambda lost: None,
+        others: Callable[[Record], None] = unheard,
+        apart: bool = False,
     ) -> None:
         self._source = parts.source
         self._hosts = parts.hosts
@@ -117,6 +125,8 @@ class Relay:
         )
         self._witness = witness
         self._lost = lost
+        self._others = others
+        self._apart = apart
         self._heartbeat = parts.source.heartbeat = heartbeat
         if self._hosts:
             self._hosts.heartbeat = heartbeat
@@ -130,7 +140,7 @@ class Relay:
         self.gap: tuple[int, int] | None = None  # from when to when entries are gone, µs
         self._saved: tuple[str, str] | None = None
         self._boot = clock.boot_id()
-        self._sound = True  # the map has what was read, but for what is pending
+        self._sound = True  # the map is known to have what was read, but for what is pending
         self._mended: str | None = None
 
     # Starting
@@ -139,8 +149,9 @@ class Relay:
         """Make the map believable and go to where reading goes on; return what was amiss.
 
         A map that is missing, damaged, of another clock, or not known to be what was kept in this
-        boot is made anew from the journal. Else reading goes on behind the kept place, or from
-        the last window when it is garbage, vacuumed or too old to matter.
+        boot is made anew from the journal. So is one whose kept place is garbage, vacuumed or too
+        old to matter: the last window and what was done by hand is all that it can hold. Else
+        reading goes on behind the kept place.
         """
         notes: list[str] = []
         place = self.kept_place(notes)
@@ -148,27 +159,50 @@ class Relay:
         self._note_gap(place, now_us, notes)
         if self.settle_map(now_us, notes):
             return notes if place or not missing else []  # a first start is nothing amiss
-        if self._doubts(place or self._known_to_hosts(now_us), now_us, notes):
+        known = place or self._known_to_hosts(now_us)
+        if self._doubts(known, now_us, notes) or not self._go_on(place, now_us, notes):
             self.rebuild(now_us, self._witness)
-        else:
-            self._go_behind(place, now_us, notes)
         return notes
+
+    def _go_on(self, place: Place | None, now_us: int, notes: list[str]) -> bool:
+        """Go behind what was kept with a map that is believed; tell whether that can be."""
+        self._popmap.vouch()
+        by_hand = self.recall(now_us)
+        if place is None:
+            if by_hand:  # and nothing says whether the map has it
+                return False
+            self._source.seek_time(now_us - self._rules.look_back_us)
+        elif not self._seek_behind(place, now_us, notes):
+            return False
+        self._go_behind_hosts(now_us)
+        return True
+
+    def _go_behind_hosts(self, now_us: int) -> None:
+        if self._hosts:
+            since_us = now_us - self._rules.look_back_us
+            self._hosts.go_behind_kept(since_us, self._popmap.known())
 
     def _known_to_hosts(self, now_us: int) -> Place | None:
         """Return what a host's kept place says of the map and our clock, where nothing was read
         in this machine's own journal."""
         place = self._hosts.kept_place() if self._hosts else None
-        return replace(place, time_us=min(place.time_us, now_us)) if place else None
+        return place._replace(time_us=min(place.time_us, now_us)) if place else None
 
-    def resume(self, now_us: int, notes: list[str]) -> None:
-        """Go to the kept place, for a walk that is not the daemon's."""
+    def resume(self, now_us: int, notes: list[str], rebuilt: bool = False) -> None:
+        """Go to the kept place, for a walk that is not the daemon's.
+
+        Whether the map is to be believed is for the daemon to say, unless it was ``rebuilt`` just
+        now; so no place is kept in one that is not that of the kept place.
+        """
         self._popmap.adopt()
         place = self.kept_place(notes)
+        known = place or self._known_to_hosts(now_us)
+        self._sound = rebuilt or bool(known and self._popmap.recognises(known.map))
         self._go_behind(place, now_us, notes)
         if place is None:
             return
-        self._boot = place.boot  # whether its map is to be believed is for the daemon to say,
-        if place.boot == clock.boot_id():  # and to see that the clock was set back
+        self._boot = place.boot
+        if place.boot == clock.boot_id():  # it is to see, too, that the clock was set back
             self._clock_us = max(self._clock_us, place.clock_us)
 
     def settle_map(self, now_us: int, notes: list[str]) -> bool:
@@ -201,7 +235,7 @@ class Relay:
                 self._revocations.record(event, self._rules.ipv6_prefix, now_us)
         changes = Changes()
         for event in events:
-            if event.logged_at_us > since_us:
+            if event.logged_at_us - max(0, event.clock_ahead_us) > since_us:
                 self._do_by_hand(event, changes, now_us, removing=True)
         return changes
 
@@ -294,22 +328,26 @@ class Relay:
 
     def _go_behind(self, place: Place | None, now_us: int, notes: list[str]) -> None:
         """Go behind the kept place, or to the last window when that cannot be."""
-        look_back_us = now_us - self._rules.look_back_us
-        if self._hosts:
-            self._hosts.go_behind_kept(look_back_us, self._popmap.known())
+        self._go_behind_hosts(now_us)
         if place and place.map != self._popmap.known():
             place = None  # what was read up to there is in another map
         by_hand = self.recall(now_us, place.time_us if place else 0)
-        if place and place.time_us >= look_back_us:
-            try:
-                if self._source.seek_cursor(place.cursor, inclusive=False):
-                    return
-                gone = f"{self._kept.path}: its entry is gone from {self._source.called}"
-                notes.append(gone if self.gap else gone + self._gap(place, now_us, now_us))
-            except ValueError:
-                notes.append(f"{self._kept.path}: {place.cursor!r} is no cursor")
-        self._pending = by_hand
-        self._source.seek_time(look_back_us)
+        if not (place and self._seek_behind(place, now_us, notes)):
+            self._pending = by_hand
+            self._source.seek_time(now_us - self._rules.look_back_us)
+
+    def _seek_behind(self, place: Place, now_us: int, notes: list[str]) -> bool:
+        """Go behind the kept place; tell whether it is there, and late enough to matter."""
+        if place.time_us < now_us - self._rules.look_back_us:
+            return False
+        try:
+            if self._source.seek_cursor(place.cursor, inclusive=False):
+                return True
+            gone = f"{self._kept.path}: its entry is gone from {self._source.called}"
+            notes.append(gone if self.gap else gone + self._gap(place, now_us, now_us))
+        except ValueError:
+            notes.append(f"{self._kept.path}: {place.cursor!r} is no cursor")
+        return False
 
     # Going on
 
@@ -410,6 +448,7 @@ class Relay:
             count += 1
             event = self._interpret(record)
             if event is None:
+                self._others(record)
                 continue
             at_us = now_us
             if event.logged_at_us > now_us:
@@ -467,7 +506,9 @@ class Relay:
             self._recent.forget()
             span_us = max(span_us, self._rules.memory_us)
         try:
-            for count, record in enumerate(self._source.earlier(span_us) if span_us else ()):
+            repeats = self._logins.repeats(self._rules.shortest_us)
+            earlier = self._source.earlier(span_us, repeats) if span_us else ()
+            for count, record in enumerate(earlier):
                 if count % BATCH == 0:
                     self._heartbeat()
                 event = self._logins.read(record)
@@ -491,7 +532,7 @@ class Relay:
 
     def _granted(self) -> Known | None:
         """Return what the map says was granted, None when it cannot be read."""
-        if not self._rules.memory_us:
+        if self._apart or not self._rules.memory_us:
             return None
         try:
             return Known(self._popmap.items())

@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from journalrelay.timespan import format_time
 _LARGEST = (1 << 63) - 1
 
 
-@dataclass
 class Report:
     """Counts since the start, and where reading stands. Times are µs since the epoch.
 
@@ -26,27 +24,30 @@ class Report:
     start. ``hosts`` are those of ``[remote.NAME]``, ``unknown_hosts`` others that send.
     """
 
-    since_us: int
-    map_path: str
-    source: str
-    why: str
-    daemons: list[str]
-    pid: int = field(default_factory=os.getpid)
-    records: int = 0
-    logins: dict[str, int] = field(default_factory=dict)
-    verdicts: dict[str, int] = field(default_factory=dict)
-    refused: dict[str, int] = field(default_factory=dict)
-    granted_now: int = 0
-    cursor: str | None = None
-    read_to_us: int | None = None
-    lag_s: float = 0.0
-    suppressed: dict[str, int] = field(default_factory=dict)
-    gap_from_us: int | None = None
-    gap_to_us: int | None = None
-    last_fault: str | None = None
-    last_fault_us: int | None = None
-    hosts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    unknown_hosts: list[str] = field(default_factory=list)
+    def __init__(
+        self, since_us: int, map_path: str, source: str, why: str, daemons: list[str]
+    ) -> None:
+        self.since_us = since_us
+        self.map_path = map_path
+        self.source = source
+        self.why = why
+        self.daemons = daemons
+        self.pid = os.getpid()
+        self.records = 0
+        self.logins: dict[str, int] = {}
+        self.verdicts: dict[str, int] = {}
+        self.refused: dict[str, int] = {}
+        self.granted_now = 0
+        self.cursor: str | None = None
+        self.read_to_us: int | None = None
+        self.lag_s = 0.0
+        self.suppressed: dict[str, int] = {}
+        self.gap_from_us: int | None = None
+        self.gap_to_us: int | None = None
+        self.last_fault: str | None = None
+        self.last_fault_us: int | None = None
+        self.hosts: dict[str, dict[str, Any]] = {}
+        self.unknown_hosts: list[str] = []
 
     def witness(self, login: Login, verdict: Verdict) -> None:
         """Count a login."""

@@ -2,9 +2,8 @@
 included. What a part needs is imported when it is made: most verbs need the map alone."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from journalrelay.config import Config
 from journalrelay.owner import become_owner
@@ -21,8 +20,7 @@ STATE = Path("/var/lib/poprelayd")
 RUNTIME = Path("/run/poprelayd")
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(NamedTuple):
     """Where a relay reads, writes and remembers."""
 
     config: Config

@@ -1,7 +1,10 @@
 """Spans and times as systemd spells them (systemd.time(7)). Pure: the clock is passed in."""
 
 import re
-from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # seldom needed, and long to import
+    from datetime import date, time
 
 _UNITS_US = {
     unit: factor
@@ -91,6 +94,8 @@ def _epoch_us(digits: str) -> int:
 
 
 def _calendar_us(words: str, now_us: int) -> int:
+    from datetime import UTC, datetime, time, timedelta
+
     zone = UTC if words.endswith(" UTC") else None
     words = _WEEKDAY.sub("", words.removesuffix(" UTC"), count=1)
     day = datetime.fromtimestamp(now_us / 1_000_000, zone).date()
@@ -106,10 +111,14 @@ def _calendar_us(words: str, now_us: int) -> int:
 
 def format_time(time_us: float) -> str:
     """Write a time, µs since the epoch, as people of this zone do."""
+    from datetime import datetime
+
     return f"{datetime.fromtimestamp(time_us / 1e6):%Y-%m-%d %H:%M:%S}"
 
 
-def _date(text: str) -> date:
+def _date(text: str) -> "date":
+    from datetime import date
+
     found = _DATE.fullmatch(text)
     if not found:
         raise ValueError(text)
@@ -117,7 +126,9 @@ def _date(text: str) -> date:
     return date(year if year > 99 else 2000 + year, int(found[2]), int(found[3]))
 
 
-def _clock(text: str) -> time:
+def _clock(text: str) -> "time":
+    from datetime import time
+
     found = _CLOCK.fullmatch(text.strip())
     if not found:
         raise ValueError(text)

@@ -5,8 +5,10 @@ A start on a real journal file takes libsystemd ten milliseconds, and to make on
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from journalrelay.message import HAND_GRANT, HAND_REVOCATION
+from journalrelay.repeats import Repeats
 from lab.journalfile import parse_export
 
 _BY_HAND = {HAND_GRANT.id.encode(), HAND_REVOCATION.id.encode()}
@@ -109,11 +111,17 @@ class MemorySource:
             yield record
             self._place = record.cursor(), record.logged_at_us()
 
-    def earlier(self, span_us: int) -> Iterator[MemoryRecord]:
-        """Yield the records before the next one."""
+    def earlier(self, span_us: int, repeats: Repeats | None = None) -> Iterator[MemoryRecord]:
+        """Yield the records before the next one, without what ``repeats`` finds."""
         before = [r for r in self.journal.records if r.number < self._next]
         last_us = before[-1].logged_at_us() if before else 0
-        yield from (r for r in before if r.logged_at_us() >= last_us - span_us)
+        told = [r for r in before if r.logged_at_us() >= last_us - span_us]
+        if repeats is None:
+            yield from told
+            return
+        for record in reversed(told):
+            repeats.see(record, record.logged_at_us())
+        yield from (told[at - 1] for at in accumulate(repeats.steps()))
 
     def place(self) -> tuple[str, int] | None:
         """Return the place behind what was read."""

@@ -62,7 +62,7 @@ def enter(command: Sequence[str]) -> int:
     slice_ = cgroup.slice_name(os.getpid())
     start = [*UNSHARE.split(), "--", sys.executable, "-c", START.format(str(TOP)), *command]
     room = subprocess.Popen(start, env=_environment(slice_))
-    signal.signal(signal.SIGTERM, lambda *_: room.terminate())
+    signal.signal(signal.SIGTERM, lambda *_: _terminate(room.pid))
     try:
         return _wait(room)
     finally:
@@ -126,6 +126,13 @@ def _environment(slice_: str) -> dict[str, str]:
         "PATH": f"{path}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin",
         "TMPDIR": str(SCRATCH / "tmp"),
     }
+
+
+def _terminate(unshare: int) -> None:
+    """Have the room's command end: unshare(1) ignores SIGTERM while it waits for its child."""
+    children = Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()
+    for pid in children or [str(unshare)]:
+        os.kill(int(pid), signal.SIGTERM)
 
 
 def _wait(process: "subprocess.Popen[bytes]") -> int:

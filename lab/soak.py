@@ -99,7 +99,9 @@ class Load(threading.Thread):
     def pause(self) -> None:
         """Log nothing more; what was sent is in journald's socket when this returns."""
         self._go.clear()
-        self._idle.wait()
+        while not self._idle.wait(1):
+            if not self.is_alive():
+                raise room.RoomError("nothing is logged any more: the load has ended")
 
     def resume(self) -> None:
         """Go on."""
@@ -112,6 +114,8 @@ class Soak:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.sum = Sum()
+        self.sizes: list[Size] = []
+        self.until = self.next_look = 0.0
         self.stack = ExitStack()
         self.journald = self.stack.enter_context(Journald(SystemMaxUse="96M"))
         self.killed, self.kept = (self._daemon(name) for name in ("killed", "kept"))
@@ -142,31 +146,45 @@ class Soak:
         return self.stack.enter_context(daemon)
 
     def run(self, seconds: float) -> int:
-        """Soak, and return 1 if something was amiss."""
-        until = time.monotonic() + seconds
-        sizes: list[Size] = []
-        told = 0.0
-        with self.stack:
-            while time.monotonic() < until:
-                self.load.rate = self.chance.choice((20, 100, 400))
-                self.load.resume()
-                time.sleep(self.chance.uniform(0.5, 4))  # random moments are what this is about
-                self.disturb()
-                self.compare()
-                if time.monotonic() - told > 60:
-                    told = time.monotonic()
-                    sizes.append(self.size())
-                    print(f"{until - told:6.0f} s left: {self.line()}; {sizes[-1]}", flush=True)
-            sizes.append(self.size())
-            ended = [daemon.stop() for daemon in (self.killed, self.kept)]
-        early, late = sizes[len(sizes) // 3], sizes[-1]
-        print(self.line(), dict(self.sum.faults), f"early: {early}; late: {late}", ended, sep="\n")
-        growing = (
+        """Soak, and return 1 if something was amiss; the sum is printed however it ends."""
+        self.until = time.monotonic() + seconds
+        try:
+            with self.stack:
+                while time.monotonic() < self.until:
+                    self.turn()
+                self.look()
+                ended = [daemon.stop() for daemon in (self.killed, self.kept)]
+        finally:
+            early, late = self.sizes[len(self.sizes) // 3 :][:1], self.sizes[-1:]
+            print(self.line(), dict(self.sum.faults), *early, *late, sep="\n", flush=True)
+        print(f"exit statuses {ended}", flush=True)
+        return int(bool(self.sum.lost or self.sum.wrong or self.growing() or any(ended)))
+
+    def turn(self) -> None:
+        """Log for a moment, do something, compare; once a minute look at the sizes."""
+        self.load.rate = self.chance.choice((20, 100, 400))
+        self.load.resume()
+        time.sleep(self.chance.uniform(0.5, 4))  # random moments are what this is about
+        self.disturb()
+        self.compare()
+        if time.monotonic() > self.next_look:
+            self.look()
+
+    def look(self) -> None:
+        """Note the sizes, and say how far it is."""
+        now = time.monotonic()
+        self.next_look = now + 60
+        self.sizes.append(self.size())
+        print(f"{self.until - now:6.0f} s left: {self.line()}; {self.sizes[-1]}", flush=True)
+
+    def growing(self) -> bool:
+        """Tell whether anything is larger at the end than it was after the first third."""
+        early, late = self.sizes[len(self.sizes) // 3], self.sizes[-1]
+        return (
             late.memory > early.memory + 4096
             or late.descriptors > early.descriptors + 4
             or late.map > 2 * early.map + 1024
         )
-        return int(bool(self.sum.lost or self.sum.wrong or growing or any(ended)))
 
     def line(self) -> str:
         """Return the sum in a line."""
@@ -341,6 +359,7 @@ def main(arguments: Sequence[str]) -> int:
     """Soak for some minutes."""
     minutes = float(arguments[0]) if arguments else 60.0
     seed = int(arguments[1]) if len(arguments) > 1 else random.randrange(1 << 30)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the sum is printed
     print(f"seed {seed}", flush=True)
     return Soak(seed).run(60 * minutes)
 

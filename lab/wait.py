@@ -1,7 +1,9 @@
 """Waiting for a condition, never for a time."""
 
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -17,3 +19,21 @@ def wait_for(
             raise TimeoutError(f"waited {timeout_s:g} s for {what}")
         time.sleep(step_s)
     return answer
+
+
+def share_of_processor(pid: int, waits: int = 30) -> float:
+    """Return how much of a processor a process takes while it waits so many times for something;
+    TimeoutError when it does not wait at all."""
+    first, began_s, used_s = _waited(pid), time.monotonic(), _used_s(pid)
+    wait_for(lambda: _waited(pid) >= first + waits, "a process that waits for something")
+    return (_used_s(pid) - used_s) / (time.monotonic() - began_s)
+
+
+def _waited(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+
+def _used_s(pid: int) -> float:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")

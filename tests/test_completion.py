@@ -95,8 +95,8 @@ def asked(shell: Shell, line: str) -> set[str]:
 
 def test_verbs(shell: Shell) -> None:
     assert asked(shell, "journalrelay ") == set(verbs())
-    assert asked(shell, "journalrelay re") == {"replay", "revoke"}
-    assert asked(shell, "journalrelay -c /tmp/x.conf re") == {"replay", "revoke"}
+    assert asked(shell, "journalrelay re") == {"replay", "report", "revoke"}
+    assert asked(shell, "journalrelay -c /tmp/x.conf re") == {"replay", "report", "revoke"}
 
 
 @pytest.mark.parametrize("command", commands())

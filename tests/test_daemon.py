@@ -22,7 +22,7 @@ from journalrelay.patterns.popa3d import POPA3D
 from journalrelay.popmap import PopMap
 from lab.journald import Journald, Sender, login_line
 from lab.poprelayd import NotReady, Poprelayd, journalrelay
-from lab.wait import wait_for
+from lab.wait import share_of_processor, wait_for
 from tests.support import address
 
 
@@ -108,6 +108,7 @@ def test_a_lock_that_somebody_keeps_is_said_once_and_nothing_is_lost(
             daemon.take_all_notified()
             notified(daemon, "WATCHDOG=1")  # it goes on
             assert daemon.process.poll() is None
+            assert share_of_processor(daemon.process.pid) < 0.6  # it does not spin
         await_granted(daemon, "192.0.2.7", "192.0.2.8")
         wait_for(lambda: "is written" in daemon.log.read_text(), "the line that it is over")
         said = daemon.log.read_text()

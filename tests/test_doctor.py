@@ -270,7 +270,7 @@ def test_what_others_wrote_does_no_harm_to_a_terminal(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = place / "\x1b[31m\u202epopip.db"
-    made = Site(replace(config_of(place), map_path=name), place)
+    made = Site(config_of(place)._replace(map_path=name), place)
     assert doctor.act(made, Options(json=False)) == 1
     assert "\x1b" not in (said := capsys.readouterr().out) and "\u202e" not in said
 

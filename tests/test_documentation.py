@@ -7,7 +7,6 @@ import re
 import subprocess
 import time
 import tomllib
-from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -241,7 +240,7 @@ def test_json_of_status_holds_what_the_manual_promises(
 ) -> None:
     main(["status", "--json", "--map", str(tmp_path / "popip.db"), "--state", str(tmp_path)])
     always = set(json.loads(capsys.readouterr().out))
-    assert promised("status") == always | {field.name for field in fields(Report)}
+    assert promised("status") == always | set(vars(Report(0, "", "", "", [])))
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
@@ -268,8 +267,8 @@ def test_sample_without_the_number_signs_is_the_defaults(tmp_path: Path) -> None
     config, default = load(full), load(SAMPLE)
     assert set(config.rules.windows_us.values()) == {default.rules.window_us}
     assert set(config.rules.max_addresses_of.values()) == {default.rules.max_addresses}
-    rules = replace(config.rules, windows_us={}, max_addresses_of={})
-    assert replace(config, rules=rules) == default
+    rules = config.rules._replace(windows_us={}, max_addresses_of={})
+    assert config._replace(rules=rules) == default
 
 
 def test_every_manual_page_that_is_referred_to_is_there() -> None:

@@ -8,6 +8,7 @@ from journalrelay.forgery import MOST, Predecessors
 from journalrelay.logins import Logins
 from journalrelay.patterns.courier import COURIER
 from journalrelay.patterns.dovecot import DOVECOT
+from journalrelay.patterns.identity import example
 from lab.record import FakeRecord
 from tests.test_correlate import lost
 
@@ -79,7 +80,7 @@ def test_what_follows_lost_entries_is_not_believed_until_a_line_is_known() -> No
 
 def test_a_daemon_that_nobody_can_forge_needs_no_line_before() -> None:
     line = next(iter(DOVECOT.patterns[0].samples))
-    fields = {name: values[0] for name, values in DOVECOT.identity.items()}  # type: ignore[index]
+    fields = example(DOVECOT.identity)
     assert doubts(FakeRecord(line.encode(), fields)) == [""]
 
 

@@ -221,3 +221,13 @@ def running(command: str) -> bool:
             if place.read_text() == command + "\0":
                 return True
     return False
+
+
+def test_a_room_told_to_end_tells_its_command() -> None:
+    said = 'trap "echo the sum; exit 3" TERM; echo begun; while :; do read -t 1 <> <(:); done'
+    outermost = subprocess.Popen(in_a_room("bash", "-c", said), stdout=subprocess.PIPE, text=True)
+    assert outermost.stdout is not None
+    assert outermost.stdout.readline() == "begun\n"
+    outermost.terminate()
+    assert outermost.communicate(timeout=30)[0] == "the sum\n"
+    assert outermost.returncode == 3

@@ -54,8 +54,7 @@ def opened(place: Path, *told: tuple[int, Kind, dict[str, str]], of: str) -> str
     ]
     where = Where(files=(make_journal(entries, place / "told.journal"),))
     history = History(where, map_path)
-    network = a_network(of)
-    found = openings(history, [network]).get(network)
+    found = openings(history, {of: a_network(of)}).get(of)
     history.close()
     return None if found is None else found.user or found.daemon
 

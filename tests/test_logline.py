@@ -1,6 +1,5 @@
 """What a line of a log file says: its message, and who claims to have logged it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,7 +111,7 @@ def test_what_sendmail_logs_is_nobody_elses(text: str) -> None:
 
 def test_no_daemon_can_be_called_like_sendmail() -> None:
     claimed = {**DOVECOT.identity, "SYSLOG_IDENTIFIER": ("sm-mta", "dovecot")}
-    (left,) = unvouched([replace(DOVECOT, identity=claimed)])
+    (left,) = unvouched([DOVECOT._replace(identity=claimed)])
     assert identifiers([left]) == {"dovecot"}
     assert not identifiers(READ) & SENDMAIL
 
@@ -131,7 +130,7 @@ def test_a_daemons_samples_are_found_in_a_file(daemon: Daemon) -> None:
                 found = login(f"{ISO}{name}[17]: {sample}")
                 if found:
                     assert str(found.address) == address
-                if name in daemon.identity_of(pattern)["SYSLOG_IDENTIFIER"]:  # type: ignore[operator]
+                if name in daemon.identity_of(pattern)["SYSLOG_IDENTIFIER"]:
                     told = pattern.tells == "login" and bool(address) and not pattern.by_name
                     assert bool(found) == told, sample
     for trap in daemon.traps:

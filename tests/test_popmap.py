@@ -98,6 +98,29 @@ def test_those_are_counted_who_may_relay(popmap: PopMap) -> None:
     assert popmap.count(NOW_S) == live == 600
 
 
+def test_to_count_again_does_not_read_all(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    popmap, other = (PopMap(place / "popip.db", "hash") for _ in range(2))
+    popmap.replace({key(n): NOW_S + n % 7 * 100 for n in range(500)})
+    assert popmap.count(NOW_S) == sum(end_s > NOW_S for end_s in other.read().values())
+    monkeypatch.setattr(popmap, "_count_all", lambda _now_s: pytest.fail("all is read"))
+    random_ = random.Random(1)
+    for now_s in range(NOW_S, NOW_S + 1000, 50):
+        some = [key(random_.randrange(1000)) for _ in range(100)]
+        other.commit(granting(*((one, now_s + random_.randrange(300)) for one in some)), now_s)
+        other.commit(removing(*some[:20]), now_s)
+        if now_s % 200 == 0:
+            other.expire(now_s)
+        assert popmap.count(now_s) == sum(end_s > now_s for end_s in other.read().values())
+
+
+def test_another_file_is_counted_anew(place: Path) -> None:
+    popmap, other = (PopMap(place / "popip.db", "hash") for _ in range(2))
+    popmap.replace({key(n): NOW_S + 900 for n in range(500)})
+    assert popmap.count(NOW_S) == 500
+    other.replace({key(n): NOW_S + 900 for n in range(200_000)})  # of another size
+    assert popmap.count(NOW_S) == 200_000
+
+
 def test_a_value_that_is_no_expiry_counts_as_over(place: Path) -> None:
     popmap = PopMap(place / "popip.db", "hash")
     popmap.replace({})
@@ -413,10 +436,28 @@ def test_a_map_that_our_own_commands_wrote_anew_is_no_strangers(place: Path) -> 
     held = take_daemon_lock(popmap.path)
     assert held is not None
     popmap.adopt()
+    popmap.vouch()
     assert len(PopMap(place / "popip.db", "btree").expire(NOW_S)) == 1
     popmap.commit(granting((b"192.0.2.9", NOW_S + 9)), NOW_S)
     assert not popmap.is_foreign()
     assert set(popmap.read()) == {b"192.0.2.8", b"192.0.2.9"}
+    os.close(held)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_our_own_commands_make_of_a_strangers_map_is_a_strangers(
+    place: Path, kind: str
+) -> None:
+    held = take_daemon_lock(place / "popip.db")
+    assert held is not None
+    popmap = PopMap(place / "popip.db", kind)
+    popmap.replace({})
+    popmap.adopt()
+    lie = subprocess.Popen(["makemap", kind, place / "popip"], stdin=subprocess.PIPE)
+    lie.communicate(b"203.0.113.66\t%d\n" % (NOW_S + 900))
+    PopMap(place / "popip.db", kind).commit(granting((b"192.0.2.7", NOW_S + 900)), NOW_S)
+    assert len(popmap.read()) == 2  # it had no room, or was a btree: written anew
+    assert popmap.is_foreign()
     os.close(held)
 
 

@@ -7,7 +7,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
@@ -186,7 +185,7 @@ def test_only_what_others_would_ask_for_is_refused(address: IPv6Address) -> None
 
 
 def test_a_login_that_would_let_neighbours_in_is_refused() -> None:
-    rules = replace(RULES, spelling="postfix")
+    rules = RULES._replace(spelling="postfix")
     for address, word in (("2001:db8::7", "refused"), ("2001:db8:0:1::2:3:4", "granted")):
         told = login(address)
         assert decide(told, Revocations(), told.logged_at_us, rules).word == word, address

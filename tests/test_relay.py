@@ -3,7 +3,6 @@
 import json
 import re
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -232,7 +231,7 @@ def starts_with(place: Path, file: Path, kept: Place | None) -> tuple[list[str],
     relay = relay_on(place, file)
     if kept:
         there = PopMap(place / "popip.db", "hash").identity() or ""
-        relay._kept.save(replace(kept, map=kept.map or there))
+        relay._kept.save(kept._replace(map=kept.map or there))
     notes = relay.start(NOW_US)
     drain(relay, NOW_US)
     return notes, set(PopMap(place / "popip.db", "hash").read())
@@ -254,10 +253,26 @@ LIE = {b"192.0.2.99": NOW_US // 1_000_000 + 3600}
 
 def test_a_map_that_is_not_the_one_of_the_place_is_made_anew(place: Path, three: Path) -> None:
     PopMap(place / "popip.db", "hash").replace(LIE)
-    kept = replace(place_of(place, three, 3), map="1:1")
+    kept = place_of(place, three, 3)._replace(map="1:1")
     notes, granted = starts_with(place, three, kept)
     assert granted == {key(10), key(5)}
     assert "removed or replaced" in notes[0]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_replay_does_not_vouch_for_a_map_that_it_found(
+    place: Path, three: Path, known: bool
+) -> None:
+    """Whether another one was kept before or none: the daemon makes it anew all the same."""
+    kept = place_of(place, three, 2)
+    PopMap(place / "popip.db", "hash").replace(LIE)
+    walk, notes = relay_on(place, three), list[str]()
+    if known:
+        walk._kept.save(kept._replace(map="1:1"))
+    walk.resume(NOW_US, notes, walk.settle_map(NOW_US, notes))
+    drain(walk, NOW_US)
+    walk.save()
+    assert starts_with(place, three, None)[1] == {key(10), key(5)}
 
 
 def test_a_map_without_a_place_is_made_anew(place: Path, three: Path) -> None:
@@ -269,7 +284,7 @@ def test_a_map_without_a_place_is_made_anew(place: Path, three: Path) -> None:
 def test_a_map_is_made_anew_at_the_first_start_after_a_boot(place: Path, three: Path) -> None:
     """When power fails, the digits of two expiries on a page written in part make a third."""
     PopMap(place / "popip.db", "hash").replace(LIE)
-    kept = replace(place_of(place, three, 3), boot="0" * 32)
+    kept = place_of(place, three, 3)._replace(boot="0" * 32)
     assert starts_with(place, three, kept) == ([], {key(10), key(5)})
 
 
@@ -280,7 +295,7 @@ def test_a_place_older_than_any_login_that_matters_is_passed_over(place: Path, t
 
 def test_a_vacuumed_place_is_said_and_the_last_window_read(place: Path, three: Path) -> None:
     kept = place_of(place, three, 2)
-    gone = replace(kept, cursor=f"s={1:032x};i=1;b={2:032x};m=1;t=1;x=1")
+    gone = kept._replace(cursor=f"s={1:032x};i=1;b={2:032x};m=1;t=1;x=1")
     notes, granted = starts_with(place, three, gone)
     assert granted == {key(10), key(5)}
     assert "gone from the journal" in notes[0]
@@ -290,7 +305,7 @@ def test_a_place_that_is_no_cursor_is_said_and_the_last_window_read(
     place: Path, three: Path
 ) -> None:
     kept = place_of(place, three, 2)
-    notes, granted = starts_with(place, three, replace(kept, cursor="x"))
+    notes, granted = starts_with(place, three, kept._replace(cursor="x"))
     assert granted == {key(10), key(5)}
     assert "is no cursor" in notes[0]
 
@@ -310,8 +325,8 @@ def test_a_clock_that_was_set_back_makes_the_map_anew(place: Path, three: Path, 
     kept = place_of(place, three, 3)
     hour = 60 * MINUTE
     ahead = {
-        "future": replace(kept, time_us=NOW_US + hour),
-        "offset": replace(kept, clock_us=kept.clock_us + hour),
+        "future": kept._replace(time_us=NOW_US + hour),
+        "offset": kept._replace(clock_us=kept.clock_us + hour),
     }[sign]
     popmap = PopMap(place / "popip.db", "hash")
     popmap.replace({b"192.0.2.99": NOW_US // 1_000_000 + 3600})

@@ -1,7 +1,6 @@
 """A session holds its address while it lives, at most as long as it may, and no longer."""
 
 import ipaddress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,7 +82,7 @@ def test_it_never_holds_longer_than_it_may() -> None:
             granted |= recent.due(NONE, NOW_US + at * MINUTE)
         assert minutes(granted) == 720
         assert len(recent._sessions) == 0
-    short = replace(RULES, while_connected_us=MINUTE)
+    short = RULES._replace(while_connected_us=MINUTE)
     recent = Recent(short)
     recent.weigh(login(), NONE, NOW_US)
     recent.end(logout(NOW_US + 9 * MINUTE), NONE, NOW_US + 9 * MINUTE)
@@ -116,7 +115,7 @@ def test_a_revocation_takes_back_what_is_not_in_the_map_yet(network: str | None)
 
 
 def test_what_was_refused_holds_nothing() -> None:
-    recent = Recent(replace(RULES, max_addresses_per_user=1))
+    recent = Recent(RULES._replace(max_addresses_per_user=1))
     recent.weigh(login(), NONE, NOW_US)
     recent.weigh(login(2, session=b"T"), NONE, NOW_US)
     assert recent.due(NONE, NOW_US + 9 * MINUTE).keys() == {key(1)}
@@ -127,7 +126,7 @@ def test_what_was_refused_holds_nothing() -> None:
 
 
 def test_a_session_holds_its_place_among_the_users_addresses() -> None:
-    recent = Recent(replace(RULES, max_addresses_per_user=1))
+    recent = Recent(RULES._replace(max_addresses_per_user=1))
     recent.weigh(login(), NONE, NOW_US)
     late = NOW_US + 3 * HOUR
     assert recent.weigh(login(2, late, b"T"), NONE, late).word == "refused"
@@ -156,7 +155,7 @@ def test_another_boot_ends_all_sessions() -> None:
 
 def test_there_are_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "MOST", 3)
-    recent = Recent(replace(RULES, max_addresses_per_user=0))
+    recent = Recent(RULES._replace(max_addresses_per_user=0))
     for number in range(5):
         recent.weigh(login(number, session=b"%d" % number), NONE, NOW_US)
     assert recent.due(NONE, NOW_US + HOUR).keys() == {key(0), key(1), key(2)}
@@ -170,7 +169,7 @@ def test_there_are_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_whoever_reads_it_later_or_in_other_steps_comes_to_the_same(
     began: list[int], lasted: list[int | None], turns: list[int]
 ) -> None:
-    rules = replace(RULES, while_connected_us=2 * HOUR)
+    rules = RULES._replace(while_connected_us=2 * HOUR)
     lines: list[tuple[int, Login | Logout]] = []
     for number, at in enumerate(began):
         name, last = b"%d" % number, lasted[number]

@@ -241,7 +241,7 @@ def test_what_cannot_be_read_back_grants_nothing(
     Run(place, connect(1, 60 * SECOND)).go()
     run = Run(place, passed(30 * SECOND), dovecot(2, 20 * SECOND))
 
-    def damaged(_self: object, _reader: object, _span_us: int) -> int:
+    def damaged(*_: object) -> int:
         raise OSError(errno.EBADMSG, "Bad message")
 
     monkeypatch.setattr(JournalSource, "_go_back", damaged)

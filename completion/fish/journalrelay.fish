@@ -59,17 +59,20 @@ complete -c journalrelay -n 'not __journalrelay_verb' -a revoke -d 'Withdraw wha
 complete -c journalrelay -n 'not __journalrelay_verb' -a status -d 'Say how the daemon is'
 complete -c journalrelay -n 'not __journalrelay_verb' -a doctor -d 'Say what is wrong here'
 complete -c journalrelay -n 'not __journalrelay_verb' -a import -d 'Take over from an older daemon'
+complete -c journalrelay -n 'not __journalrelay_verb' -a report -d 'Make a page with plots'
 
-complete -c journalrelay -n '__journalrelay_is run replay match list' -l directory -xa '(__fish_complete_directories)' -d 'Journal files of a directory'
-complete -c journalrelay -n '__journalrelay_is run replay match list' -l file -rF -d 'These journal files'
-complete -c journalrelay -n '__journalrelay_is run replay match' -l logfile -rF -d 'These log files'
-complete -c journalrelay -n '__journalrelay_is run replay match list; and __journalrelay_more_files' -F
-complete -c journalrelay -n '__journalrelay_is run replay match list grant revoke' -l namespace -xa '(__journalrelay_namespaces)' -d 'The journal namespace'
-complete -c journalrelay -n '__journalrelay_is run replay expire list check grant revoke status doctor import' -l map -rF -d 'sendmail\'s map'
+complete -c journalrelay -n '__journalrelay_is run replay match list report' -l directory -xa '(__fish_complete_directories)' -d 'Journal files of a directory'
+complete -c journalrelay -n '__journalrelay_is run replay match list report' -l file -rF -d 'These journal files'
+complete -c journalrelay -n '__journalrelay_is run replay match report' -l logfile -rF -d 'These log files'
+complete -c journalrelay -n '__journalrelay_is run replay match list report; and __journalrelay_more_files' -F
+complete -c journalrelay -n '__journalrelay_is run replay match list report grant revoke' -l namespace -xa '(__journalrelay_namespaces)' -d 'The journal namespace'
+complete -c journalrelay -n '__journalrelay_is run replay expire list check grant revoke status doctor import report' -l map -rF -d 'sendmail\'s map'
 complete -c journalrelay -n '__journalrelay_is run replay status doctor' -l state -xa '(__fish_complete_directories)' -d 'Kept places'
 
 complete -c journalrelay -n '__journalrelay_is replay' -l cursor -x -d 'Begin with this entry'
-complete -c journalrelay -n '__journalrelay_is replay match' -l since -xa 'today yesterday' -d 'Begin at a time'
+complete -c journalrelay -n '__journalrelay_is replay match report' -l since -xa 'today yesterday' -d 'Begin at a time'
+complete -c journalrelay -n '__journalrelay_is report' -l until -xa 'today yesterday' -d 'End at a time'
+complete -c journalrelay -n '__journalrelay_is report' -l output -rF -d 'Write this file'
 complete -c journalrelay -n '__journalrelay_is replay' -l all -d 'Begin with the oldest entry'
 complete -c journalrelay -n '__journalrelay_is replay expire import' -l dry-run -d 'Write nothing'
 complete -c journalrelay -n '__journalrelay_is replay match list status doctor' -l json -d 'Print JSON'

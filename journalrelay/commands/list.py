@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from journalrelay import clock
 from journalrelay.commands.live import Grant, in_words, live
 from journalrelay.errors import RelayError, UnavailableError, printable
-from journalrelay.grant import Network, spell
+from journalrelay.grant import Network
 from journalrelay.history import History
 from journalrelay.openings import Opening, openings
 from journalrelay.options import Options, Parser, a_network, add_journal, add_json, add_map
@@ -61,17 +61,22 @@ def act(site: Site, options: Options) -> int:
     """Print what is granted, the soonest to end first unless ``--sort`` says otherwise."""
     journal = _journal(site) if _asks_journal(options) else None
     now_s = clock.now_us() // 1_000_000
-    grants = [grant for grant in live(site, now_s) if _among(grant.network, options.networks)]
+    grants = live(site, now_s)
+    if options.networks:
+        grants = [grant for grant in grants if _among(grant.network, options.networks)]
     known = _known(journal, grants)
-    rows = [Row(grant, known.get(grant.network, _UNKNOWN)) for grant in grants]
-    rows = [row for row in rows if options.user in (None, row.opening.user)]
-    rows = [row for row in rows if options.daemon in (None, row.opening.daemon)]
-    rows.sort(key=_ORDERS[options.sort])
+    rows = [Row(grant, known.get(grant.address, _UNKNOWN)) for grant in grants]
+    if options.user is not None:
+        rows = [row for row in rows if row.opening.user == options.user]
+    if options.daemon is not None:
+        rows = [row for row in rows if row.opening.daemon == options.daemon]
+    if options.sort != "left":
+        rows.sort(key=_ORDERS[options.sort])
     if options.json:
         print(json.dumps([_as_json(row, now_s) for row in rows]))
     elif options.bare:
         for row in rows:
-            print(spell(row.grant.network), row.grant.expiry_s - now_s)
+            print(row.grant.address, row.grant.expiry_s - now_s)
     else:
         _print(rows, now_s)
     return os.EX_OK
@@ -93,14 +98,13 @@ def _journal(site: Site) -> History | RelayError | None:
         return error
 
 
-def _known(
-    journal: History | RelayError | None, grants: Sequence[Grant]
-) -> Mapping[Network, Opening]:
+def _known(journal: History | RelayError | None, grants: Sequence[Grant]) -> Mapping[str, Opening]:
     """Return the openings that the journal knows; say why when it cannot be read."""
     try:
         if isinstance(journal, RelayError):
             raise journal
-        return openings(journal, [grant.network for grant in grants]) if journal else {}
+        networks = {grant.address: grant.network for grant in grants}
+        return openings(journal, networks) if journal else {}
     except RelayError as error:
         text = f"journalrelay: who opened these grants is not known: {error}"
         print(printable(text), file=sys.stderr)
@@ -111,15 +115,13 @@ def _known(
 
 
 def _among(network: Network, networks: Sequence[Network]) -> bool:
-    return not networks or any(
-        network.version == one.version and network.overlaps(one) for one in networks
-    )
+    return any(network.version == one.version and network.overlaps(one) for one in networks)
 
 
 def _as_json(row: Row, now_s: int) -> Mapping[str, Any]:
     since_us = row.opening.since_us
     return {
-        "address": spell(row.grant.network),
+        "address": row.grant.address,
         "expiry": row.grant.expiry_s,
         "remaining_s": row.grant.expiry_s - now_s,
         "user": row.opening.user,
@@ -139,7 +141,7 @@ def _print(rows: Sequence[Row], now_s: int) -> None:
 def _cells(row: Row, now_s: int) -> tuple[str, ...]:
     since_us, user, daemon = row.opening
     return (
-        spell(row.grant.network),
+        row.grant.address,
         in_words(row.grant.expiry_s - now_s),
         format_time(since_us) if since_us else "-",
         printable(daemon or "-"),

@@ -4,15 +4,16 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from journalrelay.errors import NoInputError
-from journalrelay.grant import Network, parse_key
+from journalrelay.grant import Network, parse_key, spell
 from journalrelay.site import Site
 from journalrelay.timespan import format_span
 
 
 class Grant(NamedTuple):
-    """What may relay, and until when, s since the epoch."""
+    """What may relay, as people read it, and until when, s since the epoch."""
 
     network: Network
+    address: str
     expiry_s: int
 
 
@@ -25,7 +26,8 @@ def live(site: Site, now_s: int) -> list[Grant]:
     grants = []
     for expiry_s, key in sorted((end_s, key) for key, end_s in content.items() if end_s > now_s):
         with suppress(ValueError):  # no address: sendmail never asks for it
-            grants.append(Grant(parse_key(key), expiry_s))
+            network = parse_key(key)
+            grants.append(Grant(network, spell(network), expiry_s))
     return grants
 
 

@@ -2,7 +2,8 @@
 
 Most records are no logins, and must cost next to nothing however many patterns there are. So all
 texts are one alternation, which misses in one step, and only a hit asks the journal for a field:
-the identifier, which leaves the few patterns of one daemon.
+the identifier, which leaves the few patterns of one daemon. The one that told last is tried before
+that: where many log in, lines are alike.
 """
 
 import re
@@ -33,16 +34,31 @@ class Dispatch:
                 for identifier in listed(identity, "SYSLOG_IDENTIFIER"):
                     lines = self._by_identifier.setdefault(identifier.encode(), [])
                     lines.append(line._replace(fields=fields))
+        self._likely: Line | None = None  # the one that told last
         self._any = re.compile(b"|".join(b"(?:%s)" % text for text in texts)).fullmatch
+
+    def gist(self, record: Record) -> int | None:
+        """Return a number for what a login's line says, the same for two of one client that differ
+        in nothing but their session; None for any other line. Who logged it is not asked."""
+        identifier = record.field("SYSLOG_IDENTIFIER") or b""
+        for line in self._by_identifier.get(identifier, ()):
+            found = line.pattern.regex.fullmatch(record.message, 0, LONGEST + 1)
+            if found is not None:
+                telling = line.pattern.telling
+                return hash((line.daemon.name, found.group(*telling))) if telling else None
+        return None
 
     def read(self, record: Record) -> Told | None:
         """Return what the record tells, None when it is no line of these daemons."""
         # no further than what is too long to count, so that the steps are bounded (linear.py)
-        if self._any(record.message, 0, LONGEST + 1) is None:
+        likely = self._likely
+        found = likely and likely.pattern.regex.fullmatch(record.message, 0, LONGEST + 1)
+        if found is None and self._any(record.message, 0, LONGEST + 1) is None:
             return None
         identifier = record.field("SYSLOG_IDENTIFIER") or b""
         for line in self._by_identifier.get(identifier, ()):
-            told = read(record, line)
+            told = read(record, line, found if line is likely else None)
             if told is not None:
+                self._likely = line
                 return told
         return None

@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from journalrelay.event import Record
 
 TRUSTED_FIELDS = ("_SYSTEMD_UNIT", "_EXE", "_UID", "_TRANSPORT", "SYSLOG_IDENTIFIER")
 
 
-@dataclass(frozen=True)
-class Like:
+class Like(NamedTuple):
     """Values of a field that cannot be listed: ``regex`` must fit the whole of it.
 
     Groups ``address`` and ``server`` give the two ends of the connection,

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from journalrelay.event import Record
@@ -18,8 +18,15 @@ _NUL, _LF, _CR = b"\0\n\r"
 Tells = Literal["login", "connect", "logout"]
 
 
-@dataclass(frozen=True)
-class Pattern:
+class _Pattern(NamedTuple):
+    regex: re.Pattern[bytes]
+    samples: Mapping[str, str]
+    tells: Tells = "login"
+    service: str | Mapping[str, str] = ""
+    identity: Identity = MappingProxyType({})
+
+
+class Pattern(_Pattern):
     """One wording of a line, matched against the whole MESSAGE, never against a part of it.
 
     ``tells`` is what the line proves: a login, the connection that a later login of the same
@@ -34,20 +41,30 @@ class Pattern:
     name, empty where a connect line tells it.
     """
 
-    regex: re.Pattern[bytes]
-    samples: Mapping[str, str]
-    tells: Tells = "login"
-    service: str | Mapping[str, str] = ""
-    identity: Identity = field(default_factory=dict)
-
     @cached_property
     def by_name(self) -> bool:
         """Tell whether a host name stands in the address's place."""
         return "host" in self.regex.groupindex
 
+    @cached_property
+    def telling(self) -> tuple[int, ...]:
+        """Return the groups that tell who logged in from where, empty where the line does not."""
+        groups = self.regex.groupindex
+        if self.tells != "login" or "address" not in groups:
+            return ()
+        return tuple(number for name, number in groups.items() if name != "session")
 
-@dataclass(frozen=True)
-class Daemon:
+
+class _Daemon(NamedTuple):
+    name: str
+    identity: Identity
+    patterns: tuple[Pattern, ...]
+    traps: tuple[str, ...]
+    programs: tuple[str, ...] = ()
+    forgeable: str = ""
+
+
+class Daemon(_Daemon):
     """A POP or IMAP daemon: its identity in the journal's trusted fields, and its patterns.
 
     ``identity`` names for each of TRUSTED_FIELDS the values that count; an entry that lacks one
@@ -55,13 +72,6 @@ class Daemon:
     ``programs`` are files whose presence says that this host has it. ``forgeable`` says in one
     sentence how a client that never logged in can have it log a login; it is read only by name.
     """
-
-    name: str
-    identity: Identity
-    patterns: tuple[Pattern, ...]
-    traps: tuple[str, ...]
-    programs: tuple[str, ...] = ()
-    forgeable: str = ""
 
     @cached_property
     def lines(self) -> tuple["Line", ...]:
@@ -103,11 +113,13 @@ def sound(message: bytes) -> bool:
     return len(message) <= LONGEST and not broken
 
 
-def read(record: Record, line: Line) -> Told | None:
+def read(record: Record, line: Line, found: re.Match[bytes] | None = None) -> Told | None:
     """Return what the record tells by this pattern, or None: the text is another, or it was
-    logged by somebody else."""
+    logged by somebody else. ``found`` is how the pattern fits, where that is known."""
     daemon, pattern, fields = line
-    found = pattern.regex.fullmatch(record.message) if sound(record.message) else None
+    if not sound(record.message):
+        return None
+    found = found or pattern.regex.fullmatch(record.message)
     if found is None:
         return None
     around = fitting(record, fields)

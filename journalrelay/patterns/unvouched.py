@@ -6,7 +6,6 @@ anybody else's, whatever text a client had it quote (CVE-2001-1075).
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from journalrelay.patterns.identity import Identity, Like, listed
 from journalrelay.patterns.pattern import Daemon, Pattern
@@ -18,7 +17,7 @@ SENDMAIL = frozenset({"sendmail", "sm-mta", "sm-msp", "sm-msp-queue", "sm-client
 def unvouched(daemons: Iterable[Daemon]) -> tuple[Daemon, ...]:
     """Return the daemons as they can be read from a flat file; those that cannot are left out."""
     return tuple(
-        replace(daemon, identity=_claimed(daemon.identity), patterns=patterns)
+        daemon._replace(identity=_claimed(daemon.identity), patterns=patterns)
         for daemon in daemons
         if not daemon.forgeable and (patterns := _patterns(daemon))
     )
@@ -49,7 +48,7 @@ def _patterns(daemon: Daemon) -> tuple[Pattern, ...]:
         identity = daemon.identity_of(pattern)
         if not _tells_an_end(identity) and _claimed(identity)[_FIELD]:
             key = pattern.regex.pattern, pattern.tells, _claimed(identity)[_FIELD]
-            kept.setdefault(key, replace(pattern, identity=_claimed(identity)))
+            kept.setdefault(key, pattern._replace(identity=_claimed(identity)))
     whole = any("address" in pattern.regex.groupindex for pattern in kept.values())
     return tuple(kept.values()) if whole else ()
 

@@ -11,9 +11,11 @@ once more.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import repeat
 
 from journalrelay import clock
 from journalrelay.errors import RelayError, TryAgainError
+from journalrelay.repeats import Repeats
 from journalrelay.sources.openjournal import (
     UNCHANGED,
     JournalRecord,
@@ -28,6 +30,7 @@ from journalrelay.sources.openjournal import (
 _SECOND_LOOK_S, _LOOK_AROUND_S = 0.25, 1.0
 _COMPLETE_US = 10_000_000  # before it was read; then nothing earlier was still to come
 _FEW = 32  # entries, which are passed over in a tenth of a millisecond
+_BREATH = 10_000  # entries
 _MOST_MISSES = 8  # in a row: the order of the entries is not always the same
 
 
@@ -41,7 +44,7 @@ class JournalSource:
 
     called = "the journal"
     vouched = True
-    turn_ms = 10  # journald tells readers a third of a second late, but shows entries at once
+    turn_ms = 12  # journald tells readers a third of a second late, but shows entries at once
 
     def __init__(
         self, where: Where, matches: Sequence[Sequence[bytes]], hand_matches: Sequence[bytes]
@@ -169,14 +172,15 @@ class JournalSource:
             if count:
                 self._note_place(count, complete_us)
 
-    def earlier(self, span_us: int) -> Iterator[JournalRecord]:
+    def earlier(self, span_us: int, repeats: Repeats | None = None) -> Iterator[JournalRecord]:
         """Yield the entries before the next one to be read; see :class:`Source`."""
         reader = open_reader(self._where)
         try:
             add_matches(reader, self._matches)
             record = JournalRecord(reader, self._where.machine)
-            for _ in range(self._go_back(reader, span_us)):
-                if not reader._next():
+            count = self._go_back(reader, span_us, repeats)
+            for steps in repeats.steps() if repeats else repeat(1, count):
+                if not reader._next(steps):
                     break
                 record.load()
                 yield record
@@ -185,12 +189,19 @@ class JournalSource:
         finally:
             reader.close()
 
-    def _go_back(self, reader: Reader, span_us: int) -> int:
-        """Go before the entries of :meth:`earlier`, and return how many they are."""
+    def _go_back(self, reader: Reader, span_us: int, repeats: Repeats | None) -> int:
+        """Go before the entries of :meth:`earlier`, and return how many they are; show them to
+        ``repeats`` on the way."""
         count, more = 0, self._go_before_next(reader)
         since_us = (self._place[1] if self._place else self._from_us) - span_us
-        while more and reader._get_realtime() >= since_us:
+        record = JournalRecord(reader, self._where.machine)
+        while more and (logged_at_us := reader._get_realtime()) >= since_us:
+            if repeats:
+                record.load()
+                repeats.see(record, logged_at_us)
             count, more = count + 1, reader._previous()
+            if count % _BREATH == 0:
+                self.heartbeat()
         if not more:
             reader.seek_head()
         return count
@@ -262,6 +273,14 @@ class JournalSource:
     def close(self) -> None:
         """Close the reader and its files."""
         self._reader.close()
+
+    def widen(self, matches: Sequence[bytes]) -> None:
+        """Read also the entries that fulfil ``matches``; where reading begins is for the caller to
+        say again."""
+        self._matches.append(matches)
+        former = self._reader
+        self._open()
+        former.close()
 
     def _open(self) -> None:
         self._standing = standing(self._where)

@@ -10,12 +10,13 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from journalrelay import clock
 from journalrelay.errors import NoInputError, PermissionRelayError, printable
 from journalrelay.event import Record
+from journalrelay.repeats import Repeats
 from journalrelay.sources.logline import Hosts, LogRecord
 from journalrelay.sources.reading import Reading
 from journalrelay.sources.rotation import is_rotated
@@ -30,8 +31,7 @@ _BEING_WRITTEN_US = 1_000_000
 _FORMAT = "log1"
 
 
-@dataclass(frozen=True)
-class Logfiles:
+class Logfiles(NamedTuple):
     """Which log files: paths or shell patterns, and the hosts whose lines in them count."""
 
     patterns: tuple[str, ...]
@@ -150,7 +150,7 @@ class LogfileSource:
                     break
         self._note_place(last)
 
-    def earlier(self, span_us: int) -> Iterator[LogRecord]:
+    def earlier(self, span_us: int, repeats: Repeats | None = None) -> Iterator[LogRecord]:
         """Yield the lines before the next ones to be read; see :class:`Source`."""
         since_us = (self._place[1] if self._place else self._from_us) - span_us
         for stream in self._streams:

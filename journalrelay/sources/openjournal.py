@@ -9,8 +9,9 @@ import errno
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from systemd import _reader
 
@@ -34,8 +35,7 @@ _BOOT = bytes.fromhex(clock.boot_id())
 _ADVICE = "permission denied (reading it needs root or the group systemd-journal)"
 
 
-@dataclass(frozen=True)
-class Where:
+class Where(NamedTuple):
     """Which journal files: this machine's when all is empty, in journalctl's words otherwise.
 
     Files that are not ``watched`` take no descriptor of inotify, of which a user has 128: who
@@ -173,6 +173,7 @@ def _unopened(where: Where, error: Exception) -> RelayError:
     return UnavailableError(f"{names}: {error} (see: systemctl status systemd-journald)")
 
 
+@cache
 def _this_machine() -> str:
     try:
         return _MACHINE.read_text("ascii").strip()

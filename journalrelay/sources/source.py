@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from journalrelay.event import Record
+from journalrelay.repeats import Repeats
 
 
 class Source(Protocol):
@@ -55,9 +56,10 @@ class Source(Protocol):
     def moves(self) -> int:
         """How often reading was put to another place, by a caller or after an error."""
 
-    def earlier(self, span_us: int) -> Iterator[Record]:
+    def earlier(self, span_us: int, repeats: Repeats | None = None) -> Iterator[Record]:
         """Yield, apart from reading, the records before the next one to be read, oldest first, as
-        far as ``span_us`` before it. TryAgainError when one of them cannot be read."""
+        far as ``span_us`` before it. Those that ``repeats`` finds need not be among them.
+        TryAgainError when one of them cannot be read."""
 
     def place(self) -> tuple[str, int] | None:
         """Return cursor and time (µs) of a record up to which nothing was missed, None before the

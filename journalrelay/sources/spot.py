@@ -8,7 +8,7 @@ by what stands there: the file's first bytes, and the last ones before the place
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from journalrelay.sources.openlog import Key, Log, written_us
 
@@ -20,8 +20,7 @@ def digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
-@dataclass(frozen=True)
-class Spot:
+class Spot(NamedTuple):
     """A place in a file: behind the record from ``start`` to ``end``, with what it is known by.
 
     ``head`` is the fingerprint of the first ``min(PRINT, end)`` bytes, ``tail`` that of as many
