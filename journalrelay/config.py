@@ -6,7 +6,6 @@ together, each with its file and key. The POP and IMAP daemons, whose many patte
 load, are imported when they are spoken of.
 """
 
-import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from journalrelay.errors import ConfigError, nearest, printable
-from journalrelay.grant import Network
 from journalrelay.message import Shown
 from journalrelay.policy import Rules
+from journalrelay.settings import Fault, at_most, networks
 from journalrelay.timespan import parse_span
 
 if TYPE_CHECKING:
-    from journalrelay.own import Fault
     from journalrelay.patterns import Daemon
+    from journalrelay.trust import Trust
 
 CONFIG_FILE = Path("/etc/mail/poprelay.conf")
 Setting = tuple[str, Any, Path]  # its full name, its value as TOML has it, its file
@@ -105,30 +104,6 @@ def _flag(value: Any) -> bool:
     return value
 
 
-def _networks(value: Any) -> tuple[Network, ...]:
-    if not isinstance(value, list):
-        raise ValueError(f"{value!r} is not a list of networks (try ['192.0.2.0/24'])")
-    return tuple(_network(item) for item in value)
-
-
-def _network(item: Any) -> Network:
-    try:
-        if not isinstance(item, str):
-            raise ValueError
-        return ipaddress.ip_network(item)
-    except ValueError:
-        raise ValueError(f"{item!r} is not a network (try '192.0.2.0/24')") from None
-
-
-def _at_most(most: int) -> Callable[[Any], Any]:
-    def read(value: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-            raise ValueError(f"{value!r} is not a number from 1 to {most} (0 is no limit)")
-        return value
-
-    return read
-
-
 def _users(value: Any) -> frozenset[bytes]:
     if not isinstance(value, list):
         raise ValueError(f"{value!r} is not a list of users (try ['anna', '*@example.org'])")
@@ -169,19 +144,19 @@ def _daemons(value: Any, all_known: Sequence["Daemon"] = ()) -> tuple["Daemon", 
 
 KEYS = (
     Key("relay.window", "15min", _span, "how long a login lets its address relay"),
-    Key("relay.never", [], _networks, "networks that are never granted"),
+    Key("relay.never", [], networks, "networks that are never granted"),
     Key("relay.never_users", [], _never_users, "users who are never granted"),
     Key("relay.only_users", [], _users, "the only users who are granted; none named: all"),
     Key(
         "relay.max_addresses_per_user",
         16,
-        _at_most(1000),
+        at_most(1000),
         "how many addresses of one user may relay at once",
     ),
     Key(
         "relay.max_addresses",
         100_000,
-        _at_most(10_000_000),
+        at_most(10_000_000),
         "how many addresses may relay at once",
     ),
     Key(
@@ -210,6 +185,12 @@ KEYS = (
     Key("source.namespace", "", _optional(namespace), "a journal namespace instead of the default"),
     Key("source.logfile", [], _logfiles, "log files, or patterns of their names"),
     Key("source.hosts", [], _hosts, "hosts whose lines in log files count; none: this one's"),
+    Key(
+        "source.remote",
+        "/var/log/journal/remote",
+        _path,
+        "where the journals of [remote] hosts are received",
+    ),
     Key("map.path", "/var/lib/poprelayd/popip.db", _map_path, "sendmail's map"),
     Key("map.type", "hash", _choice("hash", "btree"), "its Berkeley DB type: hash or btree"),
     Key(
@@ -222,14 +203,14 @@ KEYS = (
     Key("log.addresses", True, _flag, "whether clients' addresses stand in our log"),
 )
 _KEYS = {key.name: key for key in KEYS}
-_PATTERN = "pattern."
-_TABLES = {name.partition(".")[0] for name in [*_KEYS, _PATTERN]}
+_PATTERN, _REMOTE = _WHOLE = ("pattern.", "remote.")
+_TABLES = {name.partition(".")[0] for name in [*_KEYS, *_WHOLE]}
 OF_DAEMON = {
     "window": Key("daemons.NAME.window", None, _span, "the same, for one daemon's logins"),
     "max_addresses": Key(
         "daemons.NAME.max_addresses",
         None,
-        _at_most(10_000_000),
+        at_most(10_000_000),
         "how many addresses one daemon's logins may let relay at once",
     ),
 }
@@ -251,6 +232,8 @@ class _Config(NamedTuple):
     own: tuple["Daemon", ...]
     enable: Any
     resolve_us: int | None
+    remotes: tuple["Trust", ...]
+    remote: Path
     directory: Path | None
     namespace: str | None
     kind: str
@@ -265,6 +248,7 @@ class Config(_Config):
     """The settings as the house uses them; spans are in µs.
 
     ``own`` are the daemons of ``[pattern.NAME]``, and ``enable`` says which of all are read.
+    ``remotes`` are the hosts of ``[remote.NAME]``, whose journals are received in ``remote``.
     """
 
     @cached_property
@@ -292,14 +276,16 @@ def load(path: Path | None, later: Sequence[Setting] = ()) -> Config:
     ]
     settings += later
     own = _own([setting for setting in settings if setting[0].startswith(_PATTERN)], faults)
+    told = [setting for setting in settings if setting[0].startswith(_REMOTE)]
+    remotes = _remotes(told, own, faults)
     values: dict[str, Any] = {}
     for name, value, file in settings:
-        if not name.startswith(_PATTERN):
+        if not name.startswith(_WHOLE):
             _take(name, value, file, values, own, faults)
     _agree(values, settings, faults)
     if faults:
         raise ConfigError("\n".join(faults))
-    return _build(values, own)
+    return _build(values, own, remotes)
 
 
 def _agree(values: Mapping[str, Any], settings: Sequence[Setting], faults: list[str]) -> None:
@@ -333,6 +319,22 @@ def _own(settings: Sequence[Setting], faults: list[str]) -> tuple["Daemon", ...]
             fault(name, text)
         known.append(daemon)
     return tuple(daemon for daemon, _ in own.values())
+
+
+def _remotes(
+    settings: Sequence[tuple[str, Any, Path]], own: tuple["Daemon", ...], faults: list[str]
+) -> tuple["Trust", ...]:
+    """Return the hosts of ``[remote.NAME]``."""
+    if not settings:
+        return ()
+    from journalrelay.trust import Trust, read_trust
+
+    known = tuple(daemon.name for daemon in (*_registry(), *own))
+    remotes: dict[str, Trust | None] = {}
+    for name, value, file in settings:
+        fault: Fault = partial(_fault, faults, file)
+        remotes[name] = read_trust(name.removeprefix(_REMOTE), value, known, fault)
+    return tuple(trust for trust in remotes.values() if trust)
 
 
 def _fault(faults: list[str], file: Path, key: str, text: str) -> None:
@@ -374,7 +376,7 @@ def _settings(file: Path, faults: list[str]) -> dict[str, Any]:
 
 def _flatten(table: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
     for name, value in table.items():
-        whole = prefix == _PATTERN or not isinstance(value, dict)
+        whole = prefix in _WHOLE or not isinstance(value, dict)
         if not whole and (value or prefix + name in _TABLES):
             yield from _flatten(value, f"{prefix}{name}.")
         else:
@@ -416,7 +418,9 @@ def _advice(name: str, of_daemons: Iterable[str]) -> str:
     return nearest(name, [*_KEYS, *of_daemons])
 
 
-def _build(values: Mapping[str, Any], own: tuple["Daemon", ...]) -> Config:
+def _build(
+    values: Mapping[str, Any], own: tuple["Daemon", ...], remotes: tuple["Trust", ...]
+) -> Config:
     enable = _KEYS["daemons.enable"]
     usual = {key.name: key.read(key.default) for key in KEYS if key is not enable}
     got = {enable.name: enable.default, **usual, **values}
@@ -437,7 +441,8 @@ def _build(values: Mapping[str, Any], own: tuple["Daemon", ...]) -> Config:
             only_users=got["relay.only_users"],
             max_addresses_per_user=got["relay.max_addresses_per_user"],
             max_addresses=got["relay.max_addresses"],
-            max_addresses_of=of_daemon["max_addresses"],
+            max_addresses_of=of_daemon["max_addresses"]
+            | {f"remote.{host.name}": host.max_addresses for host in remotes},
             while_connected_us=got["relay.while_connected"] or 0,
             ipv6_prefix=got["relay.ipv6_prefix"],
             max_grant_us=got["relay.max_grant"],
@@ -447,6 +452,8 @@ def _build(values: Mapping[str, Any], own: tuple["Daemon", ...]) -> Config:
         own=own,
         enable=got["daemons.enable"],
         resolve_us=got["daemons.resolve"],
+        remotes=remotes,
+        remote=got["source.remote"],
         directory=got["source.directory"],
         namespace=got["source.namespace"],
         kind=got["source.kind"],

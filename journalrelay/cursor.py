@@ -50,8 +50,9 @@ class CursorFile:
                 f"{self.path}: not a saved place (remove it: the last window is read instead)"
             ) from error
 
-    def save(self, place: Place) -> None:
-        """Replace the kept place, so that a kill leaves the old or the new one, whole."""
+    def save(self, place: Place, *, surely: bool = True) -> None:
+        """Replace the kept place, so that a kill leaves the old or the new one, whole; ``surely``
+        when a power failure is to leave one of them too."""
         beside = self.path.with_suffix(".cursor.new")
         content = json.dumps({"format": _FORMAT, **place._asdict()}).encode() + b"\n"
         try:
@@ -59,7 +60,8 @@ class CursorFile:
                 fd = open_plain(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
                 try:
                     os.write(fd, content)
-                    os.fdatasync(fd)
+                    if surely:
+                        os.fdatasync(fd)
                 finally:
                     os.close(fd)
                 os.replace(beside, self.path)

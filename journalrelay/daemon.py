@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from journalrelay import clock
 from journalrelay.errors import RelayError, TryAgainError
@@ -25,6 +26,9 @@ from journalrelay.report import Report
 from journalrelay.site import Site
 from journalrelay.sources.source import Source
 from journalrelay.teller import Teller
+
+if TYPE_CHECKING:
+    from journalrelay.hosts import Hosts
 
 _SECOND_S, _MINUTE_S = 1.0, 60.0
 _MORE_TO_START_S = 60
@@ -45,6 +49,7 @@ class Daemon:
         self._lock: int | None = None
         self._site: Site
         self._source: Source
+        self._hosts: Hosts | None = None
         self._due_s = self._count_due_s = self._recount_s = 0.0
         self._save_due_s = self._find_due_s = 0.0
         self._read_s = time.monotonic()
@@ -53,7 +58,7 @@ class Daemon:
         self._counted: int | None = None
         self._reported = ""
         self._poll = select.poll()
-        self._polled: int | None = -1
+        self._polled: list[int | None] = []
 
     def run(self) -> None:
         """Do the road's work until SIGTERM or SIGINT; every login logged by then is in the map."""
@@ -92,6 +97,8 @@ class Daemon:
                 undo.callback(os.close, lock)
             parts = site.parts()
             undo.callback(parts.source.close)
+            if parts.hosts:
+                undo.callback(parts.hosts.close)
             parts.popmap.sweep()
             relay = Relay(parts, teller.witness, self._progress, teller.lost)
             teller.report.source, teller.report.why = parts.source.name, parts.why
@@ -100,10 +107,13 @@ class Daemon:
             undo.pop_all()
         if self._lock is not None:
             self._source.close()
+            if self._hosts:
+                self._hosts.close()
             if not same:
                 os.close(self._lock)
         self._site, self._lock, self._teller, self._relay = site, lock, teller, relay
         self._source, self._popmap, self._names = parts.source, parts.popmap, parts.names
+        self._hosts = parts.hosts
         self._names.probe(clock.monotonic_us())
         self._counted, self._count_due_s, self._find_due_s = None, 0.0, 0.0
         for note in notes:
@@ -178,12 +188,13 @@ class Daemon:
 
     def _wait(self, woken: socket.socket) -> None:
         """Wait until the source or a signal has something, but look again before long."""
-        if self._polled != self._source.fileno():  # the reader was opened anew
-            self._polled = self._source.fileno()
+        sources = [self._source.fileno(), self._hosts.fileno() if self._hosts else None]
+        if self._polled != sources:  # a reader was opened anew
+            self._polled = sources
             self._poll = select.poll()
-            self._poll.register(woken, select.POLLIN)
-            if self._polled is not None:
-                self._poll.register(self._polled, select.POLLIN)
+            for fd in (woken.fileno(), *sources):
+                if fd is not None:
+                    self._poll.register(fd, select.POLLIN)
         turn_ms = max(self._source.turn_ms, _LULL_TURN_MS if self._in_lull() else 0)
         if any(fd == woken.fileno() for fd, _ in self._poll.poll(turn_ms)):
             woken.recv(64)
@@ -202,7 +213,9 @@ class Daemon:
         if why:
             self._teller.fault(why)
         if not self._in_lull() or time.monotonic() >= self._save_due_s:
-            self._relay.save()  # with a second look, the dearest part where there are many files
+            self._relay.save(
+                now=False
+            )  # with a second look, the dearest part where there are many files
             self._save_due_s = time.monotonic() + _LULL_SAVE_S
         if self._site.config.rules.spelling == "postfix":  # which does not look at the time
             self._teller.expired(self._popmap.expire(clock.now_us() // 1_000_000))
@@ -212,6 +225,8 @@ class Daemon:
             self._teller.fault(unasked)
         for remark in self._source.remarks():
             self._teller.fault(remark)
+        if self._hosts:
+            self._look_after_hosts(self._hosts)
         self._count()
         place, report = self._source.place(), self._teller.report
         if place:
@@ -222,6 +237,11 @@ class Daemon:
             self._find_due_s = time.monotonic() + _FIND_S
         self._notifier.status(report.line())
         self._write_report()
+
+    def _look_after_hosts(self, hosts: "Hosts") -> None:
+        for remark in hosts.remarks():
+            self._teller.remark(remark.text, over=remark.over)
+        self._teller.report.hosts_are(hosts.facts(), hosts.unknown)
 
     def _write_report(self) -> None:
         """Write the report when it says something else than it did: the disk may sleep."""

@@ -94,7 +94,8 @@ class Login(NamedTuple):
     ``host`` is the client's name where the line has no address; NOWHERE is its address until the
     name is confirmed.
     ``session`` tells its session from every other one of the daemon in its ``boot``; empty where
-    no line would tell that it has ended.
+    no line would tell that it has ended. ``remote`` is the host whose journal tells it, empty for
+    this machine's.
     """
 
     address: Address
@@ -108,6 +109,7 @@ class Login(NamedTuple):
     host: str = ""
     session: bytes = b""
     boot: bytes = b""
+    remote: str = ""
 
 
 class Logout(NamedTuple):

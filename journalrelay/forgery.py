@@ -47,6 +47,8 @@ class Predecessors:
     def forget(self, unit: bytes | None, at_us: int) -> None:
         """Believe nothing of a unit, of all when None, of which entries were lost at ``at_us``
         until it is known again what precedes it."""
+        if len(self._gaps) >= MOST:  # another host may name as many units as it likes
+            self._gaps, unit = {}, None
         self._gaps[unit] = at_us
         for process in [process for process in self._whole if unit in (None, process.unit)]:
             del self._whole[process]

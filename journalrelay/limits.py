@@ -21,7 +21,8 @@ _HALF = (1 << 32) - 1
 
 
 class Place(NamedTuple):
-    """Who takes what: hashes of a user (0: not known) and of a key, and the server's name."""
+    """Who takes what: hashes of a user (0: not known) and of a key, and the server's name; of
+    another host all servers are one, ``remote.`` and its name."""
 
     user: int
     key: int
@@ -117,6 +118,9 @@ class Limits:
         own = self._ends_of.get(place.daemon)
         most = rules.max_addresses_of.get(place.daemon, 0)
         if own and self._number(place.daemon) not in held and own.left(at_s) >= most:
+            _, remote, host = place.daemon.partition(".")
+            if remote:
+                return f'remote."{host}".max_addresses: {most}'
             return f"daemons.{place.daemon}.max_addresses: {most}"
         return ""
 
@@ -166,7 +170,8 @@ def place_of(login: Login, key: bytes) -> Place:
     """Return the place that a login takes with its ``key``. One user is one name, at whatever
     server, and in whatever case: who may write his name in several ways gets no more by it."""
     user = word(hash(login.user.lower())) or 1 if login.user else 0
-    return Place(user, key_id(key), login.daemon)
+    server = f"remote.{login.remote}" if login.remote else login.daemon
+    return Place(user, key_id(key), server)
 
 
 def key_id(key: bytes) -> int:

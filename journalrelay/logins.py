@@ -139,7 +139,7 @@ class Logins:
         count = record.field("N_DROPPED") or b""
         return Lost(
             unit.decode("ascii", "backslashreplace"),
-            int(count) if count.isdigit() else 1,
+            int(count[:9]) if count.isdigit() else 1,
             record.logged_at_us(),
         )
 

@@ -105,9 +105,10 @@ def site_of(options: Options, later: Sequence[Setting] = ()) -> Site:
         config = config._replace(map_path=given["map"])
     if given.get("directory") or given.get("namespace") or given.get("file"):
         config = config._replace(directory=given.get("directory"), namespace=given.get("namespace"))
-        config = config._replace(kind="journal")
+        config = config._replace(kind="journal", remotes=())
     elif given.get("logfile"):
-        config = config._replace(kind="logfile", logfile=tuple(map(str, given["logfile"])))
+        logfile = tuple(map(str, given["logfile"]))
+        config = config._replace(kind="logfile", logfile=logfile, remotes=())
     return Site(config, given.get("state") or STATE, tuple(given.get("file") or ()))
 
 

@@ -7,15 +7,16 @@ linear in the length of a line (patterns/linear.py), and the whole is tried befo
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from journalrelay.errors import nearest, printable
+from journalrelay.errors import nearest
 from journalrelay.grant import parse_address
 from journalrelay.patterns import REGISTRY, Daemon, Pattern
 from journalrelay.patterns.identity import LOGIN_UID, SYSTEM_UID, Values, socket_unit
 from journalrelay.patterns.linear import doubt
 from journalrelay.patterns.pattern import SERVICES, Tells
+from journalrelay.settings import Fault, Settings
 from journalrelay.trial import faults
 
 GROUPS = ("user", "address", "server", "service", "session")
@@ -25,9 +26,6 @@ RESERVED = ("auto", "all", "enable")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _NAMED = re.compile(r"\(\?P<\w+>")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,200}\.service")
-
-Fault = Callable[[str, str], None]  # of a key, in words
-_MISSING = object()
 
 
 def _texts(value: Any) -> tuple[str, ...]:
@@ -180,40 +178,6 @@ def _regex(value: Any) -> re.Pattern[bytes]:
     )
 
 
-class _Table:
-    """A table of the configuration, read key by key; what is wrong is told to ``fault``."""
-
-    def __init__(self, where: str, table: Mapping[str, Any], fault: Fault) -> None:
-        self._where, self._rest, self._tell = where, dict(table), fault
-        self.wrong = False
-
-    def fault(self, key: str, text: str) -> None:
-        """Tell that a key is wrong."""
-        self.wrong = True
-        self._tell(f"{self._where}.{key}", text)
-
-    def take(
-        self, key: str, read: Callable[[Any], Any], usual: Any = _MISSING, mend: str = ""
-    ) -> Any:
-        """Return a key's value, ``usual`` when it is not there; None when it is wrong."""
-        value = self._rest.pop(key, _MISSING)
-        if value is _MISSING:
-            if usual is _MISSING:
-                self.fault(key, f"it is missing{f' ({mend})' if mend else ''}")
-                return None
-            return usual
-        try:
-            return read(value)
-        except ValueError as error:
-            self.fault(key, str(error))
-            return None
-
-    def close(self, known: Iterable[str]) -> None:
-        """Refuse what nobody has taken."""
-        for key in self._rest:
-            self.fault(printable(key), f"there is no such setting{nearest(key, known)}")
-
-
 def read_daemon(name: str, value: Any, fault: Fault) -> Daemon | None:
     """Return the daemon that ``[pattern.NAME]`` describes, None when something is wrong with it."""
     where = f"pattern.{name}"
@@ -226,7 +190,7 @@ def read_daemon(name: str, value: Any, fault: Fault) -> Daemon | None:
     if not isinstance(value, dict):
         fault(where, f"{value!r} is not a table (write [{where}])")
         return None
-    table = _Table(where, value, fault)
+    table = Settings(where, value, fault)
     identity = {
         field: table.take(key, read, mend=f"journalctl -o verbose shows it as {field}")
         for key, (field, read) in IDENTITY.items()
@@ -254,7 +218,7 @@ def _tables(value: Any) -> list[dict[str, Any]]:
     return value
 
 
-class _Line(_Table):
+class _Line(Settings):
     """A ``[[pattern.NAME.line]]``, as the pattern that it is when nothing is wrong."""
 
     def __init__(self, where: str, table: Mapping[str, Any], fault: Fault) -> None:

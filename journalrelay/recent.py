@@ -74,7 +74,7 @@ class Recent:
     def _admit(
         self, login: Login, verdict: Verdict, revocations: Revocations, now_us: int
     ) -> Verdict:
-        if self._rules.while_connected_us:
+        if self._rules.while_connected_us and not login.remote:
             self._sessions.see(login.boot)
             self._pass_to(login.logged_at_us, revocations, now_us)
         verdict = self._limits.admit(login, verdict, now_us)

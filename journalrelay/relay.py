@@ -11,7 +11,7 @@ waits beside the road, before policy; the place that is kept waits with it.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from journalrelay import clock, ledger
 from journalrelay.changes import Changes, Committed
@@ -38,6 +38,9 @@ from journalrelay.recent import Recent
 from journalrelay.sources.source import Source
 from journalrelay.timespan import format_time
 
+if TYPE_CHECKING:
+    from journalrelay.hosts import Hosts
+
 BATCH = 10_000
 _NO_BOOT = ""
 
@@ -62,7 +65,8 @@ class Step(NamedTuple):
 
 class Parts(NamedTuple):
     """What a pipeline is made of; ``daemons`` are those of the ``known`` ones that are read, as
-    they are read; ``why`` says what is read, and why that."""
+    they are read; ``hosts`` are the others whose journals are received here; ``why`` says what is
+    read, and why that."""
 
     source: Source
     known: tuple[Daemon, ...]
@@ -71,6 +75,7 @@ class Parts(NamedTuple):
     popmap: PopMap
     kept: CursorFile
     names: Names[Waiting]
+    hosts: "Hosts | None" = None
     why: str = ""
 
 
@@ -99,6 +104,7 @@ class Relay:
         apart: bool = False,
     ) -> None:
         self._source = parts.source
+        self._hosts = parts.hosts
         self._names = parts.names
         self._logins = Logins(
             parts.daemons,
@@ -123,6 +129,8 @@ class Relay:
         self._others = others
         self._apart = apart
         self._heartbeat = parts.source.heartbeat = heartbeat
+        if self._hosts:
+            self._hosts.heartbeat = heartbeat
         self._anew = f"the map is made anew from {parts.source.called}"
         self._revocations = Revocations()
         self._pending = Changes()
@@ -152,14 +160,34 @@ class Relay:
         self._note_gap(place, now_us, notes)
         if self.settle_map(now_us, notes):
             return notes if place or not missing else []  # a first start is nothing amiss
-        if place is None or self._doubts(place, now_us, notes):
+        known = place or self._known_to_hosts(now_us)
+        if self._doubts(known, now_us, notes) or not self._go_on(place, now_us, notes):
             self.rebuild(now_us, self._witness)
-        else:
-            self._popmap.vouch()
-            self.recall(now_us)
-            if not self._seek_behind(place, now_us, notes):
-                self.rebuild(now_us, self._witness)
         return notes
+
+    def _go_on(self, place: Place | None, now_us: int, notes: list[str]) -> bool:
+        """Go behind what was kept with a map that is believed; tell whether that can be."""
+        self._popmap.vouch()
+        by_hand = self.recall(now_us)
+        if place is None:
+            if by_hand:  # and nothing says whether the map has it
+                return False
+            self._source.seek_time(now_us - self._rules.look_back_us)
+        elif not self._seek_behind(place, now_us, notes):
+            return False
+        self._go_behind_hosts(now_us)
+        return True
+
+    def _go_behind_hosts(self, now_us: int) -> None:
+        if self._hosts:
+            since_us = now_us - self._rules.look_back_us
+            self._hosts.go_behind_kept(since_us, self._popmap.known())
+
+    def _known_to_hosts(self, now_us: int) -> Place | None:
+        """Return what a host's kept place says of the map and our clock, where nothing was read
+        in this machine's own journal."""
+        place = self._hosts.kept_place() if self._hosts else None
+        return place._replace(time_us=min(place.time_us, now_us)) if place else None
 
     def resume(self, now_us: int, notes: list[str], rebuilt: bool = False) -> None:
         """Go to the kept place, for a walk that is not the daemon's.
@@ -170,7 +198,8 @@ class Relay:
         """
         self._popmap.adopt()
         place = self.kept_place(notes)
-        self._sound = rebuilt or place is None or self._popmap.recognises(place.map)
+        known = place or self._known_to_hosts(now_us)
+        self._sound = rebuilt or known is None or self._popmap.recognises(known.map)
         self._go_behind(place, now_us, notes)
         if place is None:
             self._boot = self._boot if rebuilt else _NO_BOOT
@@ -219,10 +248,10 @@ class Relay:
         self._sound = False
         changes = self.recall(now_us)
         self._names.forget()
-        self._source.seek_time(now_us - self._rules.look_back_us)
+        self.begin(now_us - self._rules.look_back_us)
         self._recalled = False
         self._warm_up(now_us, known=None)
-        while self._gather(changes, now_us, BATCH, witness) == BATCH:
+        while self._gather(changes, now_us, BATCH, witness) >= BATCH:
             self._source.refresh()
             now_us += clock.monotonic_us() - began_us
             began_us = clock.monotonic_us()
@@ -233,6 +262,12 @@ class Relay:
         self._boot = clock.boot_id()
         self._pending = Changes()
         self._sound = True
+
+    def begin(self, time_us: int) -> None:
+        """Go to a time, in all that is read."""
+        self._source.seek_time(time_us)
+        if self._hosts:
+            self._hosts.begin(time_us)
 
     def kept_place(self, notes: list[str]) -> Place | None:
         """Return the place that was saved; None, and a note, when it is garbage."""
@@ -258,12 +293,14 @@ class Relay:
         aside = self._popmap.put_aside()
         return f"{path}: {fault}; it is kept as {aside}; {self._anew}"
 
-    def _doubts(self, place: Place, now_us: int, notes: list[str]) -> bool:
+    def _doubts(self, place: Place | None, now_us: int, notes: list[str]) -> bool:
         """Tell whether the map may be another one than that of ``place``, though it is whole.
 
         A clock that was set back leaves grants too far ahead. When power fails, a page is written
         in part, and the digits of two expiries make a third one.
         """
+        if place is None:
+            return True
         same_boot = place.boot == clock.boot_id()
         stepped = same_boot and place.clock_us - clock.offset_us() > self._rules.skew_us
         if stepped or place.time_us > now_us + self._rules.skew_us:
@@ -294,6 +331,7 @@ class Relay:
 
     def _go_behind(self, place: Place | None, now_us: int, notes: list[str]) -> None:
         """Go behind the kept place, or to the last window when that cannot be."""
+        self._go_behind_hosts(now_us)
         if place and place.map != self._popmap.known():
             place = None  # what was read up to there is in another map
         by_hand = self.recall(now_us, place.time_us if place else 0)
@@ -334,12 +372,12 @@ class Relay:
         if changes and not hold:
             committed = self._commit(changes, now_us)
             self._pending = Changes()
-        return Step(count, count == limit, committed)
+        return Step(count, count >= limit, committed)
 
     def weigh(self, now_us: int, limit: int = BATCH) -> Step:
         """Read a batch and decide, for the witness only: nothing is written."""
         count = self._gather(Changes(), now_us, limit, self._witness)
-        return Step(count, count == limit, Committed([], []))
+        return Step(count, count >= limit, Committed([], []))
 
     def mend(self, now_us: int) -> str | None:
         """Notice what makes the map wrong while nothing is logged, make it anew, and return why:
@@ -363,10 +401,13 @@ class Relay:
         """Tell whether a host name is still to be confirmed, after waiting for the next one."""
         return self._names.linger()
 
-    def save(self) -> None:
-        """Keep the place that the map has reached: what waits for its host name has not."""
+    def save(self, *, now: bool = True) -> None:
+        """Keep the place that the map has reached: what waits for its host name has not. Where
+        there are hundreds of other hosts, not ``now`` is for those whose turn it is."""
         if self._pending or not self._sound:
             return
+        if self._hosts:
+            self._hosts.save(self._boot, self._clock_us, self._popmap.known(), now=now)
         self._source.settle()
         read_to = self._names.place(self._source.place())
         if read_to is None:
@@ -392,11 +433,14 @@ class Relay:
         witness: Witness,
         removing: bool = True,
     ) -> int:
-        """Read up to ``limit`` records into ``changes``; return how many there were.
+        """Read up to ``limit`` records, and as many of other hosts, into ``changes``; return how
+        many there were.
 
         What was logged after ``now_us``, while this was reading, is weighed by the time it is.
         """
         self._heartbeat()
+        if self._hosts:
+            self._hosts.refresh()
         if self._moves != self._source.moves:
             self._warm_up(now_us, None if self._recalled else self._granted())
         began_us, count = clock.monotonic_us(), 0
@@ -423,6 +467,15 @@ class Relay:
                 self._lost(event)
             else:
                 self._do_by_hand(event, changes, at_us, removing)
+        for record, event in self._hosts.read(limit) if self._hosts else ():
+            count += 1
+            if isinstance(event, Login):
+                at_us = max(
+                    now_us, min(event.logged_at_us, clock.monotonic_us() - began_us + now_us)
+                )
+                self._judge(record, event, witness, changes, at_us)
+            elif event:
+                self._lost(event)
         return count
 
     def _come(self, told: Waiting, before: tuple[str, int] | None, now_us: int) -> Login | None:
@@ -466,6 +519,9 @@ class Relay:
                     self._recall(event, now_us, known)
         except TryAgainError:
             self._logins.forget()
+        if self._hosts and not self._recalled:
+            for login in self._hosts.earlier(span_us):
+                self._recall(login, now_us, known)
         self._recalled = True
         self._recent.end_before(self._rebooted_us)
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ class Report:
 
     ``daemons`` are those of the daemons read that this host has; ``suppressed`` is how many lines
     of a unit journald did not take, and between the ends of the gap lines were lost before this
-    start.
+    start. ``hosts`` are those of ``[remote.NAME]``, ``unknown_hosts`` others that send.
     """
 
     def __init__(
@@ -46,6 +46,8 @@ class Report:
         self.gap_to_us: int | None = None
         self.last_fault: str | None = None
         self.last_fault_us: int | None = None
+        self.hosts: dict[str, dict[str, Any]] = {}
+        self.unknown_hosts: list[str] = []
 
     def witness(self, login: Login, verdict: Verdict) -> None:
         """Count a login."""
@@ -53,6 +55,24 @@ class Report:
         _count(self.verdicts, verdict.word)
         if verdict.word == "refused":
             _count(self.refused, verdict.reason.partition(":")[0])
+        if login.remote:
+            self._witness_at(self._host(login.remote), login, verdict)
+
+    def hosts_are(self, facts: Mapping[str, Mapping[str, Any]], unknown: list[str]) -> None:
+        """Note how the other hosts are."""
+        self.unknown_hosts = list(unknown)
+        for name, told in facts.items():
+            self._host(name).update(told)
+
+    def _host(self, name: str) -> dict[str, Any]:
+        return self.hosts.setdefault(name, _new_host())
+
+    def _witness_at(self, host: dict[str, Any], login: Login, verdict: Verdict) -> None:
+        host["logins"] += 1
+        if verdict.word == "refused":
+            _count(host["refused"], verdict.reason.partition(":")[0])
+        else:
+            host["last_login_us"] = max(host["last_login_us"] or 0, login.logged_at_us)
 
     def suppress(self, lost: Lost) -> None:
         """Count what journald did not take."""
@@ -85,6 +105,20 @@ class Report:
             beside.replace(path)
 
 
+def _new_host() -> dict[str, Any]:
+    """Return what is told of one of the other hosts; ``lag_s`` is how late its last entry came."""
+    return {
+        "cursor": None,
+        "read_to_us": None,
+        "lag_s": 0.0,
+        "clock": "right",
+        "trouble": None,
+        "logins": 0,
+        "last_login_us": None,
+        "refused": {},
+    }
+
+
 def named(daemons: Sequence[str]) -> str:
     """Return the daemons that were found, for people."""
     return ", ".join(map(str, daemons)) or "none found"
@@ -110,16 +144,22 @@ def read(path: Path) -> dict[str, Any] | None:
 
 def _check(content: object) -> None:
     """Raise ValueError unless all is of the type that a daemon writes."""
-    usual = vars(Report(0, "", "", "", []))
+    for host in _checked(content, vars(Report(0, "", "", "", [])))["hosts"].values():
+        _checked(host, _new_host())
+
+
+def _checked(content: object, usual: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(content, dict) or set(content) != set(usual):
         raise ValueError("other fields")
     for name, value in usual.items():
+        found: Any = content[name]
         kinds = (str, int) if value is None else (int, float) if name == "lag_s" else (type(value),)
-        found = content[name]
-        if not (isinstance(found, kinds) or (value is None and found is None)) or (
-            isinstance(found, dict) and not all(isinstance(count, int) for count in found.values())
-        ):
+        if not isinstance(found, kinds) and not (value is None and found is None):
             raise ValueError(f"{name} is of another type")
-        for number in found.values() if isinstance(found, dict) else (found,):
+        counts = list(found.values()) if isinstance(found, dict) and name != "hosts" else []
+        if not all(isinstance(count, int) for count in counts):
+            raise ValueError(f"{name} is of another type")
+        for number in [*counts, found]:
             if isinstance(number, int) and abs(number) > _LARGEST:
                 raise ValueError(f"{name} is no number of a daemon's")
+    return content

@@ -10,6 +10,7 @@ from journalrelay.owner import become_owner
 from journalrelay.popmap import PopMap
 
 if TYPE_CHECKING:
+    from journalrelay.hosts import Hosts
     from journalrelay.ledger import Journal
     from journalrelay.log import Log
     from journalrelay.relay import Parts
@@ -82,8 +83,25 @@ class Site(NamedTuple):
             popmap=self.popmap(careful=False),
             kept=CursorFile(self.state, chosen.source.name),
             names=Names(Resolver(), self.config.resolve_us or 0),
+            hosts=self.hosts() if self.config.remotes else None,
             why=chosen.why,
         )
+
+    def hosts(self) -> "Hosts":
+        """Return the other hosts whose journals are received here."""
+        from journalrelay.host import Ways
+        from journalrelay.hosts import Hosts
+        from journalrelay.sources.received import Received
+
+        rules = self.config.rules
+        ways = Ways(
+            self.config.known,
+            self.config.daemons,
+            rules.ipv6_prefix,
+            rules.skew_us,
+            rules.look_back_us,
+        )
+        return Hosts(Received(self.config.remote), self.config.remotes, self.state, ways)
 
     def found(self) -> list[str]:
         """Return which of the daemons that are read this host has, as far as can be seen."""

@@ -150,6 +150,13 @@ class Teller:
         """Tell what an operator should look at; ``status`` shows the last one."""
         self._fault(FAULT, text, text)
 
+    def remark(self, text: str, *, over: bool) -> None:
+        """Tell what an operator should look at, or that it is over."""
+        if over:
+            self._log(SOURCE_BACK, text)
+        else:
+            self.fault(text)
+
     def flush(self) -> None:
         """Tell how many there were of what was not listed."""
         for kind, count in self._unlisted.items():
@@ -178,11 +185,13 @@ class Teller:
         of = f" of {_user(login)!r}" if self._shown.users else ""
         named = login.host and login.address != NOWHERE and self._shown.addresses
         by = f" by the name {login.host}" if named else ""
-        return f"{login.service} login{of} at {login.daemon}{by}"
+        on = f" on {login.remote}" if login.remote else ""
+        return f"{login.service} login{of} at {login.daemon}{on}{by}"
 
     def _fields(self, login: Login, **others: str) -> dict[str, str | None]:
         user = printable(_user(login)) if self._shown.users else None
-        return {"RELAY_USER": user, "RELAY_DAEMON": login.daemon, **others}
+        of = {"RELAY_USER": user, "RELAY_DAEMON": login.daemon}
+        return of | ({"RELAY_REMOTE": login.remote} if login.remote else {}) | others
 
     def _tell(self, kind: Kind, name: str, rest: str = "", **fields: str | None) -> None:
         """Tell of one address, or count it when its kind has had its lines of this second."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from journalrelay import message, own
+from journalrelay import message, own, trust
 from journalrelay.cli import journalrelay_parser, main, poprelayd_parser
 from journalrelay.commands import NO
 from journalrelay.config import HEIRS, KEYS, OF_DAEMON, Key, load
@@ -152,6 +152,7 @@ def test_every_setting_is_described_with_its_default() -> None:
         *(key.name for key in OF_DAEMON.values()),
         *(f"pattern.NAME.{key}" for key in own.KEYS),
         *(f"pattern.NAME.line.{key}" for key in own.LINE_KEYS),
+        *(f"remote.NAME.{key}" for key in trust.KEYS),
         *(key.name for key in KEYS if key.name.startswith(("source.", "map.", "log."))),
     ]
     for key in KEYS:
@@ -165,7 +166,8 @@ def settings_known() -> set[str]:
     known = {key.name for key in KEYS} | {"source.*", *(key.name for key in OF_DAEMON.values())}
     known |= {f"daemons.{daemon.name}.{word}" for daemon in REGISTRY for word in OF_DAEMON}
     known |= {"pattern.NAME", *(f"pattern.NAME.{key}" for key in own.KEYS)}
-    return known | {f"pattern.NAME.line.{key}" for key in own.LINE_KEYS}
+    known |= {f"pattern.NAME.line.{key}" for key in own.LINE_KEYS}
+    return known | {f"remote.NAME.{key}" for key in trust.KEYS}
 
 
 def test_every_setting_named_anywhere_exists() -> None:

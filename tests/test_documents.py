@@ -148,10 +148,14 @@ def test_every_reason_of_a_refusal_is_explained() -> None:
         reason.partition(":")[0] for cell in told for reason in re.findall("`([^`]+)`", cell)
     }
     source = "".join(
-        (TOP / "journalrelay" / room).read_text() for room in ("policy.py", "limits.py")
+        (TOP / "journalrelay" / room).read_text() for room in ("policy.py", "limits.py", "trust.py")
     )
     for reason in explained:
-        assert reason.replace("daemons.NAME.", "daemons.{place.daemon}.") in source, reason
+        spelled = reason.replace("daemons.NAME.", "daemons.{place.daemon}.")
+        spelled = spelled.replace('"NAME".max', '"{host}".max').replace(
+            'remote."NAME"', "{self._table}"
+        )
+        assert spelled in source, reason
     said = re.findall(r'(?:return f?|, )"(relay\.\w+|map\.\w+|never granted)', source)
     said += re.findall(r'return "([a-z][a-z\' ]{6,})"', source)
     assert set(said) <= explained

@@ -4,7 +4,7 @@ import pytest
 
 from journalrelay.correlate import LONGEST_US
 from journalrelay.event import Login, process_of
-from journalrelay.forgery import Predecessors
+from journalrelay.forgery import MOST, Predecessors
 from journalrelay.logins import Logins
 from journalrelay.patterns.courier import COURIER
 from journalrelay.patterns.dovecot import DOVECOT
@@ -94,3 +94,14 @@ def test_a_connect_line_may_come_first_but_not_after_lost_entries() -> None:
         assert known.see(process, first, first=True) == ""
         known.forget(UNIT.encode(), 0)
         assert bool(known.see(process, first, first=True)) is doubted
+
+
+def test_units_that_another_host_names_are_bounded() -> None:
+    predecessors = Predecessors()
+    hello = courier(HELLO, at_us=LONGEST_US)
+    for number in range(2 * MOST + 10):
+        predecessors.forget(b"popa3d@%d.service" % number, 0)
+    assert len(predecessors._gaps) <= MOST
+    process = process_of(hello)
+    assert process
+    assert predecessors.see(process, hello, first=True)  # of any unit lines may have been lost

@@ -236,6 +236,8 @@ def test_the_one_program_that_is_started_is_written_out() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "ask"
     }
     assert asked == {
+        "'/lib/systemd/systemd-journal-remote'",
+        "'openssl'",
         "'postconf'",
         "'postmap'",
         "'systemctl'",

@@ -32,7 +32,7 @@ READING |= {
     "TimeoutStopSec",
     "TimeoutAbortSec",
 }
-READING |= {"Environment"}
+READING |= {"Environment", "LimitNOFILE"}
 DIFFERENT = {"Type", "ExecStart", "TimeoutStartSec", "UMask", "InaccessiblePaths"}
 
 Settings = dict[str, list[str]]

@@ -22,7 +22,7 @@ from journalrelay.options import (
     add_state,
 )
 from journalrelay.policy import Verdict
-from journalrelay.relay import Relay
+from journalrelay.relay import Parts, Relay
 from journalrelay.site import Site
 from journalrelay.sources.source import Source
 
@@ -70,10 +70,12 @@ def act(site: Site, options: Options) -> int:
             print(_as_json(record, login, verdict))
 
     relay, notes = Relay(parts, witness), list[str]()
-    _begin(relay, parts.source, request, notes)
+    _begin(relay, parts, request, notes)
     _say(notes)
     records = _walk(relay, parts.source, request)
     _say(parts.source.remarks())
+    if parts.hosts:
+        _say([remark.text for remark in parts.hosts.remarks()])
     if request.from_saved and not request.dry_run:
         with no_daemon(site.map_path) as alone:
             if alone:
@@ -91,10 +93,10 @@ def _say(notes: list[str]) -> None:
         print(f"journalrelay: {printable(note)}", file=sys.stderr)
 
 
-def _begin(relay: Relay, source: Source, request: Request, notes: list[str]) -> None:
+def _begin(relay: Relay, parts: Parts, request: Request, notes: list[str]) -> None:
     """Make the map believable and go to where the walk begins; what was amiss is in ``notes``."""
     now_us = clock.now_us()
-    if request.cursor is not None and not _seek(source, request.cursor):
+    if request.cursor is not None and not _seek(parts, request.cursor):
         notes.append("the cursor's entry is gone, or is none that is read; the next one is first")
     rebuilt = not request.dry_run and relay.settle_map(now_us, notes)
     if request.from_saved:
@@ -102,14 +104,15 @@ def _begin(relay: Relay, source: Source, request: Request, notes: list[str]) -> 
         return
     relay.recall(now_us)
     if request.cursor is not None:
-        _seek(source, request.cursor)
+        _seek(parts, request.cursor)
     else:
-        source.seek_time(request.since_us or 0)
+        relay.begin(request.since_us or 0)
 
 
-def _seek(source: Source, cursor: str) -> bool:
+def _seek(parts: Parts, cursor: str) -> bool:
     try:
-        return source.seek_cursor(cursor, inclusive=True)
+        found = parts.source.seek_cursor(cursor, inclusive=True)
+        return (parts.hosts is not None and parts.hosts.seek_cursor(cursor)) or found
     except ValueError:
         raise UsageError(
             f"--cursor: {cursor!r} is no cursor (journalctl --show-cursor prints one)"
@@ -148,4 +151,5 @@ def _as_json(record: Record, login: Login, verdict: Verdict) -> str:
             "reason": verdict.reason,
             "expiry": verdict.expiry_s,
         }
+        | ({"remote": login.remote} if login.remote else {})
     )

@@ -45,6 +45,7 @@ def lines(facts: Mapping[str, Any], map_path: str, now_us: int) -> Iterator[Line
         counts = ", ".join(f"{what}: {count}" for what, count in facts.get(name, {}).items())
         if counts:
             yield Line(name, counts)
+    yield from _hosts(facts, now_us)
     yield from _expiry(facts, now_us)
     yield from _lost(facts)
     if facts.get("last_fault"):
@@ -60,6 +61,30 @@ def _daemon(facts: Mapping[str, Any], now_us: int) -> Line:
     if facts["restarts"]:
         text += f", started again {facts['restarts']} times"
     return Line("poprelayd", text, "good")
+
+
+def _hosts(facts: Mapping[str, Any], now_us: int) -> Iterator[Line]:
+    for name, host in facts.get("hosts", {}).items():
+        amiss = host["trouble"] or host["clock"] != "right"
+        text = f"{name}: {'; '.join(_of_host(host, now_us))}"
+        yield Line("host", text, "bad" if amiss else "odd" if host["lag_s"] > 60 else "")
+    for name in facts.get("unknown_hosts", []):
+        yield Line("host", f"{name}: not known, and so not read", "odd")
+
+
+def _of_host(host: Mapping[str, Any], now_us: int) -> Iterator[str]:
+    if host["read_to_us"] is None:
+        yield "nothing to be read so far"
+    else:
+        yield f"last entry {_ago(host['read_to_us'], now_us)}, lag {host['lag_s']:.1f} s"
+    if host["last_login_us"] is not None:
+        yield f"last login {_ago(host['last_login_us'], now_us)}"
+    for reason, count in host["refused"].items():
+        yield f"{count} refused ({reason})"
+    if host["clock"] != "right":
+        yield f"its clock is {host['clock']}"
+    if host["trouble"]:
+        yield str(host["trouble"])
 
 
 def _expiry(facts: Mapping[str, Any], now_us: int) -> Iterator[Line]:

@@ -6,7 +6,7 @@ Each room looks at one part and changes nothing. Other programs (sendmail, syste
 
 from collections.abc import Iterator
 
-from journalrelay.doctor import journal, mailer, mapstate, postfix, rivals, units
+from journalrelay.doctor import journal, mailer, mapstate, postfix, remote, rivals, units
 from journalrelay.doctor.diagnosis import Diagnosis
 from journalrelay.site import Site
 
@@ -15,6 +15,7 @@ def examine(site: Site) -> Iterator[Diagnosis]:
     """Yield what is found of each part, in the order of the road."""
     service, content = units.service(), mapstate.content(site)
     yield from journal.examine(site)
+    yield from remote.examine(site, service)
     yield from units.examine(service)
     yield from mapstate.examine(site, content, service.get("User", ""))
     if site.config.rules.spelling == "postfix":

@@ -42,7 +42,7 @@ def examine(site: Site) -> Iterator[Diagnosis]:
     if not _PERSISTENT.is_dir():
         yield wrong(_PART, "the journal is kept in memory only, and lost at a reboot", _LASTING)
     found = [daemon for daemon in parts.daemons if daemon.name in site.found()]
-    if not found:
+    if not found and not site.config.remotes:
         yield wrong(
             "servers",
             f"none of {', '.join(daemon.name for daemon in parts.daemons)} is installed here",

@@ -6,7 +6,9 @@ from journalrelay.doctor.diagnosis import Diagnosis, note, well, wrong
 from journalrelay.doctor.host import ask
 
 SERVICE, EXPIRE, TIMER = "poprelayd.service", "poprelayd-expire.service", "poprelayd-expire.timer"
-_ASKED = "LoadState,UnitFileState,ActiveState,SubState,Result,User,NeedDaemonReload"
+_ASKED = (
+    "LoadState,UnitFileState,ActiveState,SubState,Result,User,SupplementaryGroups,NeedDaemonReload"
+)
 _PART = "units"
 
 State = Mapping[str, str]

@@ -29,6 +29,7 @@ from journalrelay.sources.openjournal import (
 
 _SECOND_LOOK_S, _LOOK_AROUND_S = 0.25, 1.0
 _COMPLETE_US = 10_000_000  # before it was read; then nothing earlier was still to come
+_FEW = 32  # entries, which are passed over in a tenth of a millisecond
 _BREATH = 10_000  # entries
 _MOST_MISSES = 8  # in a row: the order of the entries is not always the same
 
@@ -92,6 +93,23 @@ class JournalSource:
         if (self._stirred or self._unsettled) and time.monotonic() >= self._look_again_s:
             self.settle()
 
+    def stir(self) -> None:
+        """Know that something was written, where nobody watches. A look before it was whole has
+        left libsystemd blind for it: the next one is a second look, unless that is dear."""
+        self._stirred = True
+        if self._unsettled <= _FEW:
+            self._look_again_s = 0.0
+
+    @property
+    def at_rest(self) -> bool:
+        """Tell whether all that was written until the last :meth:`refresh` was looked at twice."""
+        return not (self._stirred or self._unsettled or self._trouble)
+
+    def follow(self, where: Where) -> None:
+        """Read other files from now on, from the settled place."""
+        self._where = where
+        self._reopen()
+
     def seek_time(self, time_us: int) -> None:
         """Go to the first entry at or after ``time_us``."""
         self._begin(max(0, time_us))
@@ -138,7 +156,8 @@ class JournalSource:
         if self._trouble:
             return
         record, step, count = self._record, self._reader._next, 0
-        complete_us = clock.now_us() - _COMPLETE_US
+        # what another host sent may be old, and just being written
+        complete_us = clock.now_us() - _COMPLETE_US if self._where.watched else 0
         try:
             for count in range(1, limit + 1):
                 if not self._held and not step():

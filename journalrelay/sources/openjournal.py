@@ -36,11 +36,16 @@ _ADVICE = "permission denied (reading it needs root or the group systemd-journal
 
 
 class Where(NamedTuple):
-    """Which journal files: this machine's when all is empty, in journalctl's words otherwise."""
+    """Which journal files: this machine's when all is empty, in journalctl's words otherwise.
+
+    Files that are not ``watched`` take no descriptor of inotify, of which a user has 128: who
+    reads them says when they were written to.
+    """
 
     directory: Path | None = None
     files: tuple[Path, ...] = ()
     namespace: str | None = None
+    watched: bool = True
 
     @property
     def name(self) -> str:
@@ -126,7 +131,8 @@ def open_reader(where: Where) -> Reader:
             reader = Reader(flags=_reader.LOCAL_ONLY, namespace=where.namespace)
         else:
             reader = Reader(flags=_reader.LOCAL_ONLY)
-        reader.fileno()  # from here on rotation is watched
+        if where.watched:
+            reader.fileno()  # from here on rotation is watched
     except (OSError, ValueError) as error:
         raise _unopened(where, error) from error
     if not where.files and not where.directory:

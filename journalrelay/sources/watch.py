@@ -9,8 +9,10 @@ little later.
 """
 
 import os
+import struct
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from types import ModuleType
 
 from journalrelay.sources.openlog import Key
@@ -86,3 +88,48 @@ class Watch:
         if self.fd is not None:
             os.close(self.fd)
             self.fd = None
+
+
+# linux/inotify.h: more happened than could be noted, the directory was removed
+_OVERFLOW, _GONE = 0x4000, 0x8000
+_EVENT = struct.Struct("iIII")
+
+
+class DirectoryWatch:
+    """What happens to the files of one directory: which were written, and which names are new or
+    gone. OSError when it cannot be watched."""
+
+    def __init__(self, directory: Path) -> None:
+        calls = library()
+        if calls is None:
+            raise OSError("python3-inotify is not there")
+        with ExitStack() as undo:
+            try:
+                self.fd: int = calls.inotify_init()
+                undo.callback(os.close, self.fd)
+                calls.inotify_add_watch(self.fd, os.fsencode(directory), _WRITTEN | _NAMES)
+            except calls.InotifyError as error:
+                raise OSError(str(error)) from error
+            os.set_blocking(self.fd, False)
+            os.set_inheritable(self.fd, False)
+            undo.pop_all()
+
+    def changed(self) -> dict[bytes, bool] | None:
+        """Return the names of what has changed since this was asked last, each with whether it is
+        new or gone; None when any may have."""
+        names: dict[bytes, bool] = {}
+        with suppress(BlockingIOError):
+            while got := os.read(self.fd, _READ):
+                at = 0
+                while at < len(got):
+                    _, mask, _, length = _EVENT.unpack_from(got, at)
+                    at += _EVENT.size + length
+                    if mask & (_OVERFLOW | _GONE):
+                        return None
+                    name = got[at - length : at].rstrip(b"\0")
+                    names[name] = names.get(name, False) or bool(mask & _NAMES)
+        return names
+
+    def close(self) -> None:
+        """Stop watching."""
+        os.close(self.fd)
