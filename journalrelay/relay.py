@@ -150,9 +150,10 @@ class Relay:
         """Make the map believable and go to where reading goes on; return what was amiss.
 
         A map that is missing, damaged, of another clock, or not known to be what was kept in this
-        boot is made anew from the journal. So is one whose kept place is garbage, vacuumed or too
-        old to matter: the last window and what was done by hand is all that it can hold. Else
-        reading goes on behind the kept place.
+        boot is made anew from the journal. So is one whose kept place is garbage, of another map or
+        too old to matter: the last window and what was done by hand is all that it can hold. Else
+        reading goes on behind the kept place, or with the last window when that was vacuumed: what
+        the journal has no more the map still has.
         """
         notes: list[str] = []
         place = self.kept_place(notes)
@@ -168,13 +169,15 @@ class Relay:
     def _go_on(self, place: Place | None, now_us: int, notes: list[str]) -> bool:
         """Go behind what was kept with a map that is believed; tell whether that can be."""
         self._popmap.vouch()
-        by_hand = self.recall(now_us)
+        by_hand = self.recall(now_us, place.time_us if place else 0)
         if place is None:
             if by_hand:  # and nothing says whether the map has it
                 return False
-            self._source.seek_time(now_us - self._rules.look_back_us)
-        elif not self._seek_behind(place, now_us, notes):
+        elif place.map != self._popmap.known() or self._is_old(place, now_us):
             return False
+        if not (place and self._seek_behind(place, now_us, notes)):
+            self._pending = by_hand
+            self._source.seek_time(now_us - self._rules.look_back_us)
         self._go_behind_hosts(now_us)
         return True
 
@@ -335,14 +338,18 @@ class Relay:
         if place and place.map != self._popmap.known():
             place = None  # what was read up to there is in another map
         by_hand = self.recall(now_us, place.time_us if place else 0)
+        if place and self._is_old(place, now_us):
+            place = None
         if not (place and self._seek_behind(place, now_us, notes)):
             self._pending = by_hand
             self._source.seek_time(now_us - self._rules.look_back_us)
 
+    def _is_old(self, place: Place, now_us: int) -> bool:
+        """Tell whether nothing that was logged at the place can matter any more."""
+        return place.time_us < now_us - self._rules.look_back_us
+
     def _seek_behind(self, place: Place, now_us: int, notes: list[str]) -> bool:
-        """Go behind the kept place; tell whether it is there, and late enough to matter."""
-        if place.time_us < now_us - self._rules.look_back_us:
-            return False
+        """Go behind the kept place; tell whether it is there."""
         try:
             if self._source.seek_cursor(place.cursor, inclusive=False):
                 return True

@@ -30,7 +30,7 @@ from journalrelay.sources.openjournal import (
 _SECOND_LOOK_S, _LOOK_AROUND_S = 0.25, 1.0
 _COMPLETE_US = 10_000_000  # before it was read; then nothing earlier was still to come
 _FEW = 32  # entries, which are passed over in a tenth of a millisecond
-_BREATH = 10_000  # entries
+_BATCH = 10_000  # entries
 _MOST_MISSES = 8  # in a row: the order of the entries is not always the same
 
 
@@ -200,7 +200,7 @@ class JournalSource:
                 record.load()
                 repeats.see(record, logged_at_us)
             count, more = count + 1, reader._previous()
-            if count % _BREATH == 0:
+            if count % _BATCH == 0:
                 self.heartbeat()
         if not more:
             reader.seek_head()
