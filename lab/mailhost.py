@@ -25,8 +25,8 @@ PATIENCE_S = 30.0
 class MailHost(Box):
     """A box with Dovecot, sendmail and one user; poprelayd is not installed yet."""
 
-    def __init__(self, release: int) -> None:
-        super().__init__(debian.server(release))
+    def __init__(self, recipe: debian.Recipe, name: str = "") -> None:
+        super().__init__(recipe, name)
 
     def furnish(self) -> None:
         """Do what its administrator has done before poprelayd comes."""
