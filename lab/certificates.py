@@ -11,7 +11,9 @@ class Authority:
 
     def __init__(self, place: Path) -> None:
         self._place = place
-        self._openssl(f"req -x509 {KEY} -days 3650 -subj /CN=mail.example -keyout ca.key -out ca.pem")
+        self._openssl(
+            f"req -x509 {KEY} -days 3650 -subj /CN=mail.example -keyout ca.key -out ca.pem"
+        )
 
     @property
     def trusted(self) -> Path:

@@ -20,7 +20,6 @@ from typing import Self
 from lab import debian, room
 from lab.certificates import Authority
 from lab.mailhost import MailHost
-from lab.wait import wait_for
 
 UNITS = room.TOP / "units/several-hosts"
 TRANSPORT = "/etc/journal-transport"
@@ -40,7 +39,7 @@ class Cluster:
             # its threads stay: a box ends with the thread that has booted it, prctl(2)
             self._pool = held.enter_context(ThreadPoolExecutor(len(self.hosts)))
             place = Path(held.enter_context(tempfile.TemporaryDirectory()))
-            self._authority = Authority(place)
+            self.authority = Authority(place)
             self.each(lambda name: held.enter_context(self.hosts[name]))
             for pop in self.pops:
                 for relay in self.relays:
@@ -74,10 +73,11 @@ class Cluster:
         ends = [self.hosts[name].leader for name in (pop, relay)]
         _ip(f"link add {relay} netns {ends[0]} type veth peer name {pop} netns {ends[1]}")
         for name, other in ((pop, relay), (relay, pop)):
-            address = self._address(name, other)
+            address = self.address(name, other)
             self.hosts[name].run(f"ip addr add {address}/30 dev {other}; ip link set {other} up")
 
-    def _address(self, name: str, other: str) -> str:
+    def address(self, name: str, other: str) -> str:
+        """Return the address of a host on its cable to another one."""
         pop, relay = (name, other) if name in self.pops else (other, name)
         network = 4 * (self.pops.index(pop) * len(self.relays) + self.relays.index(relay))
         return f"10.25.0.{network + (1 if name == pop else 2)}"
@@ -88,9 +88,9 @@ class Cluster:
         host.furnish()
         others = self.relays if name in self.pops else self.pops
         with host.path("/etc/hosts").open("a") as hosts:
-            hosts.writelines(f"{self._address(other, name)} {other}.example\n" for other in others)
+            hosts.writelines(f"{self.address(other, name)} {other}.example\n" for other in others)
         host.run(f"{debian.APT} install {debian.CARRIER}")
-        self.certify(name, self._authority)
+        self.certify(name, self.authority)
         for unit in UNITS.glob("*@.*"):
             host.copy_in(unit, f"/etc/systemd/system/{unit.name}")
         host.run("systemctl daemon-reload")
@@ -108,7 +108,11 @@ class Cluster:
         host = self.hosts[name]
         key, certificate = authority.issue(f"{name}.example")
         host.run(f"install -d -m 700 {TRANSPORT}")
-        for file, to in ((key, "key"), (certificate, "certificate"), (authority.trusted, "authority")):
+        for file, to in (
+            (key, "key"),
+            (certificate, "certificate"),
+            (authority.trusted, "authority"),
+        ):
             host.path(f"{TRANSPORT}/{to}.pem").write_bytes(file.read_bytes())
 
 
