@@ -273,7 +273,7 @@ class Partition:
     def _twice(self, relay: str) -> str:
         """Return how many of the POP servers' entries a relay host has had more than once."""
         told = self._cluster.hosts[relay].run(
-            "journalctl -q -o json --output-fields=_SOURCE_REALTIME_TIMESTAMP,_HOSTNAME,_PID,MESSAGE "
+            "journalctl -q -o json --output-fields=_SOURCE_REALTIME_TIMESTAMP,_PID,MESSAGE "
             "-D /var/log/journal/remote _SYSTEMD_UNIT=dovecot.service "
             "| sed 's/\"__[A-Z_]*\"[^,]*,//g' | sort | uniq -d | wc -l"
         )
