@@ -62,6 +62,10 @@ class Link:
         self.entries += len(told)
         self._sent = end
 
+    def close(self) -> None:
+        """Have all that was sent be written, and send no more."""
+        self._receiver.__exit__(None, None, None)
+
     def doubt(self, chosen: random.Random) -> None:
         """Begin at an older place, as who did not hear that the other side has it."""
         back = min(self._sent, chosen.randrange(IMPATIENT))
