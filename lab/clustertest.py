@@ -1,7 +1,7 @@
 """The cluster test: real hosts with links that are cut, and many model hosts.
 
     make cluster-test
-    python3 -m lab.clustertest [--rounds N] [--seed N]
+    python3 -m lab.clustertest [--rounds N] [--seed N] [--package FILE]
 
 Boots two POP hosts and two relay hosts, Debian 12 and 13 of each kind, with the package built from
 the last commit on the relay hosts, and plays the steps of :mod:`lab.partition`. Each prints how
@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from lab.box import BoxError
 from lab.cluster import Cluster
@@ -30,10 +31,11 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m lab.clustertest")
     parser.add_argument("--rounds", type=int, default=40, help="how many bad things happen")
     parser.add_argument("--seed", type=int, default=9)
+    parser.add_argument("--package", type=Path, help="take this one, and build none")
     asked = parser.parse_args(arguments)
     began_s = time.monotonic()
-    package = build_package(HOSTS["relay2"])
-    print(f"{time.monotonic() - began_s:6.1f} s  made {package.name}", flush=True)
+    package = asked.package or build_package(HOSTS["relay2"])
+    print(f"{time.monotonic() - began_s:6.1f} s  {package.name}", flush=True)
     with Cluster(HOSTS) as cluster:
         print(f"{time.monotonic() - began_s:6.1f} s  booted {HOSTS}", flush=True)
         partition = Partition(cluster, package, rounds=asked.rounds, seed=asked.seed)

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from lab import truth
+from lab import room, truth
 from lab.certificates import Authority
 from lab.cluster import Cluster
 from lab.mailhost import RECIPIENT, USER
@@ -20,7 +20,11 @@ from lab.sendmail import Session
 from lab.stage import CONF, Unexpected, expect
 from lab.wait import wait_for
 
-FEATURE = "FEATURE(`poprelay')dnl\n"
+FEATURE = (
+    "define(`confREFUSE_LA', `1000')dnl\n"  # this machine is busy, and it is not about that
+    "define(`confDELAY_LA', `1000')dnl\n"
+    "FEATURE(`poprelay')dnl\n"
+)
 WINDOW_S = 3600
 CLIENTS = ("198.51.100.{}", "203.0.113.{}")
 HEALED_S = 90.0
@@ -149,8 +153,14 @@ class Partition:
         host.make_sendmail_cf()
 
     def _await_relayed(self, relay: str, address: str) -> None:
-        host = self._cluster.hosts[relay]
-        wait_for(lambda: host.rcpt(address).code == 250, f"{relay} to relay for {address}", 30)
+        session = self._session(relay, address)
+        try:
+            wait_for(lambda: _rcpt(session) == 250, f"{relay} to relay for {address}", 30)
+        finally:
+            session.close()
+
+    def _session(self, relay: str, address: str) -> Session:
+        return Session(self._cluster.hosts[relay].from_address(room.SERVER, 25, address))
 
     def _knock(self, pop: str, relay: str, pair: tuple[Path, Path] | None) -> int:
         """Return how a relay host answers an upload with a key and certificate."""
@@ -282,8 +292,7 @@ class Partition:
     def _measure(self, way: Way) -> float:
         """Return how long after its login a client was relayed for, in seconds."""
         address = next(self._clients)
-        relay, pop = self._cluster.hosts[way.relay], self._cluster.hosts[way.pop]
-        session = Session(relay.from_address("192.0.2.1", 25, address))
+        pop, session = self._cluster.hosts[way.pop], self._session(way.relay, address)
         try:
             expect(f"{address} before", _rcpt(session), 550)
             logged_in_s = pop.log_in(address)
