@@ -29,7 +29,9 @@ class Cluster:
     """The hosts by name, each of a release of Debian: those called pop… and those called relay…"""
 
     def __init__(self, releases: Mapping[str, int]) -> None:
-        self.hosts = {name: MailHost(release, name) for name, release in releases.items()}
+        self.hosts = {
+            name: MailHost(debian.several(release), name) for name, release in releases.items()
+        }
         self.pops = [name for name in releases if name.startswith("pop")]
         self.relays = [name for name in releases if name.startswith("relay")]
         self._held = ExitStack()

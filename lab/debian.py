@@ -90,9 +90,7 @@ def server(release: int) -> Recipe:
 
 def several(release: int) -> Recipe:
     """Return the recipe of a mail server, one of several; see :func:`server`."""
-    return Recipe(
-        release, "several", (*_FIRST, f"{APT} install --download-only {CARRIER}", _LAST)
-    )
+    return Recipe(release, "several", (*_FIRST, f"{APT} install --download-only {CARRIER}", _LAST))
 
 
 def builder(release: int) -> Recipe:

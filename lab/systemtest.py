@@ -104,7 +104,7 @@ def play_on_a_new_host(
     stage: type[Day | GoingOver], release: int, packages: Packages, report: Report
 ) -> bool:
     """Boot a mail host and play steps on it, to the first that fails; tell whether none did."""
-    host = MailHost(release)
+    host = MailHost(debian.server(release))
     try:
         with host:
             for step in stage(host, packages).steps():
