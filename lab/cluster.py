@@ -93,7 +93,7 @@ class Cluster:
             hosts.writelines(f"{self.address(other, name)} {other}.example\n" for other in others)
         host.run(f"{debian.APT} install {debian.CARRIER}")
         self.certify(name, self.authority)
-        for unit in UNITS.glob("*@.*"):
+        for unit in (*UNITS.glob("*.service"), *UNITS.glob("*.socket")):
             host.copy_in(unit, f"/etc/systemd/system/{unit.name}")
         host.run("systemctl daemon-reload")
         if name in self.pops:

@@ -42,8 +42,9 @@ class Link:
     """From a POP host to a relay host."""
 
     def __init__(self, host: PopHost, directory: Path, held: ExitStack) -> None:
-        self._host, self._directory, self._held = host, directory, held
-        self._receiver = held.enter_context(Receiver(directory, host.name))
+        self._host, self._directory = host, directory
+        self._receiver = Receiver(directory, host.name).__enter__()
+        held.callback(self.close)
         self._sent = 0
         self.up = True
         self.delay_us = 0
@@ -75,9 +76,9 @@ class Link:
     def break_off(self) -> None:
         """Kill the receiver, and start another one: the file is put aside."""
         self._receiver.process.kill()
-        self._receiver.__exit__(None, None, None)
+        self.close()
         self._sent = max(0, self._sent - IMPATIENT)  # what it may not have written
-        self._receiver = self._held.enter_context(Receiver(self._directory, self._host.name))
+        self._receiver = Receiver(self._directory, self._host.name).__enter__()
 
 
 def truth(hosts: Iterable[PopHost], window_s: int) -> dict[bytes, int]:

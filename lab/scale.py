@@ -51,7 +51,8 @@ def catch_up(hosts: int, logins: int) -> str:
         for link in relay.links:
             link.close()
         began_s = time.monotonic()
-        relay.daemon.start()
+        relay.daemon.launch()
+        relay.daemon.await_ready(PATIENCE_S)
         took_s, cost_s = time.monotonic() - began_s, _cpu_s(relay)
         granted = len(relay.content())
     return (

@@ -112,7 +112,7 @@ class Simulation:
         for relay in self.relays:
             with suppress(TimeoutError):
                 wait_for(lambda relay=relay: relay.content() == wanted, "the truth", SETTLED_S, 0.2)  # type: ignore[misc]
-            _compare(relay.content(), wanted)
+            compare(relay.content(), wanted)
         return time.monotonic() - began_s
 
     def _error_us(self) -> int:
@@ -160,7 +160,8 @@ class NotTheTruthError(Exception):
     """A map differs from the truth."""
 
 
-def _compare(seen: dict[bytes, int], wanted: dict[bytes, int]) -> None:
+def compare(seen: dict[bytes, int], wanted: dict[bytes, int]) -> None:
+    """Raise NotTheTruthError when a map is not what it should be."""
     keys = [key for key in seen.keys() | wanted.keys() if seen.get(key) != wanted.get(key)]
     if keys:
         some = [(key.decode(), seen.get(key), wanted.get(key)) for key in sorted(keys)[:5]]
