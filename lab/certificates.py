@@ -1,4 +1,4 @@
-"""Keys and certificates of the lab's own, as docs/several-hosts.md makes them."""
+"""Keys and certificates of the lab's own, as docs/journal-transport.md makes them."""
 
 import subprocess
 from pathlib import Path

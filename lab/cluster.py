@@ -5,7 +5,7 @@ other kind.
         cluster.cut("pop1", "relay2")
 
 Every host is a whole mail server (:class:`lab.mailhost.MailHost`); a POP host's journal goes to
-both relay hosts by the units of units/several-hosts, as docs/several-hosts.md says.
+both relay hosts by the units of units/several-hosts, as docs/journal-transport.md says.
 """
 
 import subprocess
@@ -85,7 +85,7 @@ class Cluster:
         return f"10.25.0.{network + (1 if name == pop else 2)}"
 
     def _furnish(self, name: str) -> None:
-        """Make a host what docs/several-hosts.md makes it."""
+        """Make a host what docs/journal-transport.md makes it."""
         host = self.hosts[name]
         host.furnish()
         others = self.relays if name in self.pops else self.pops

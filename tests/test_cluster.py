@@ -84,6 +84,6 @@ def test_nginx_takes_a_name_alone_for_a_host(subject: str, name: str | None) -> 
 
 
 def test_the_manual_page_copies_files_that_there_are() -> None:
-    page = (TOP / "docs/several-hosts.md").read_text()
+    page = (TOP / "docs/journal-transport.md").read_text()
     copied = {name for line in re.findall(r"^# cp (.*) /etc", page, re.M) for name in line.split()}
     assert copied == {path.name for path in UNITS.iterdir()}
