@@ -98,6 +98,10 @@ class Cluster:
         host.run("systemctl daemon-reload")
         if name in self.pops:
             host.run("systemctl disable --now nginx sendmail")
+            one_file = host.path("/etc/systemd/journald.conf.d/poprelay.conf")
+            one_file.parent.mkdir(exist_ok=True)
+            one_file.write_text("[Journal]\nSplitMode=none\n")
+            host.run("systemctl restart systemd-journald")
             host.run(f"systemctl enable --now {_instances('journal-upload@{}.example', others)}")
             return
         host.copy_in(UNITS / "journal-receive.nginx", "/etc/nginx/conf.d/journal-receive.conf")

@@ -102,11 +102,14 @@ class MailHost(Box):
             raise TimeoutError(f"{error}: missing {', '.join(missing)}") from error
         return time.monotonic() - began_s
 
-    def logged(self) -> list[dict[str, Any]]:
-        """Return what Dovecot has logged, oldest first, as journalctl tells it."""
+    def logged(self, *where: str) -> list[dict[str, Any]]:
+        """Return what Dovecot has logged, oldest first, as journalctl tells it, which is told
+        WHERE to look."""
         self.run("journalctl --sync")
         fields = "--output-fields=MESSAGE,_SYSTEMD_UNIT"
-        told = self.run(f"journalctl -q -o json --all {fields} _SYSTEMD_UNIT=dovecot.service")
+        told = self.run(
+            f"journalctl -q -o json --all {fields} {' '.join(where)} _SYSTEMD_UNIT=dovecot.service"
+        )
         return [json.loads(line) for line in told.splitlines()]
 
     def property(self, name: str, unit: str = "poprelayd.service") -> str:

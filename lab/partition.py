@@ -7,6 +7,7 @@ import ssl
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -296,14 +297,11 @@ class Partition:
         }
         expect(f"{relay}'s map apart from the truth (seen, true)", differing, {})
 
-    def _twice(self, relay: str) -> str:
+    def _twice(self, relay: str) -> int:
         """Return how many of the POP servers' entries a relay host has had more than once."""
-        told = self._cluster.hosts[relay].run(
-            "journalctl -q -o json --output-fields=_SOURCE_REALTIME_TIMESTAMP,_PID,MESSAGE "
-            "-D /var/log/journal/remote _SYSTEMD_UNIT=dovecot.service "
-            "| sed 's/\"__[A-Z_]*\"[^,]*,//g' | sort | uniq -d | wc -l"
-        )
-        return told
+        received = self._cluster.hosts[relay].logged("--directory=/var/log/journal/remote")
+        counts = Counter((row["__REALTIME_TIMESTAMP"], row["MESSAGE"]) for row in received)
+        return sum(count > 1 for count in counts.values())
 
     def _measure(self, way: Way) -> float:
         """Return how long after its login a client was relayed for, in seconds."""
