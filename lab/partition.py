@@ -61,7 +61,7 @@ class Partition:
     def __init__(self, cluster: Cluster, package: Path, *, rounds: int, seed: int) -> None:
         self._cluster, self._package = cluster, package
         self._rounds, self._random = rounds, random.Random(seed)
-        self._clients = (line.format(n) for n in range(100, 250) for line in CLIENTS)
+        self._clients = (line.format(n) for n in range(2, 250) for line in CLIENTS)
         self._ways = [Way(pop, relay) for pop in cluster.pops for relay in cluster.relays]
         self._older: dict[Way, str] = {}
 
