@@ -3,6 +3,7 @@
 # make bench     every figure of docs/performance.md, measured anew; FULL=1 takes its time
 # make deb       the Debian package, in build/
 # make system-test   a day of that package on booted Debian 12 and 13
+# make cluster-test  several booted hosts with links that are cut, and a simulation of hundreds
 # make install   to /usr/local, or to PREFIX=/usr; DESTDIR=… for a package
 
 PREFIX = /usr/local
@@ -19,7 +20,7 @@ zsh_functions = $(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 # sendmail's configuration looks for features in this place only
 features = /usr/share/sendmail/cf/feature
 
-.PHONY: all setup demo test lint pytest bench deb system-test install clean
+.PHONY: all setup demo test lint pytest bench deb system-test cluster-test install clean
 
 all: test
 
@@ -52,6 +53,12 @@ system-test:
 	@tools/setup --system
 	@$(PYTHON) -m lab.systemtest $(RELEASES)
 
+cluster-test:
+	@tools/setup
+	@tools/setup --system
+	@$(PYTHON) -m lab.clustertest
+	@$(PYTHON) $(ROOM) $(PYTHON) -m lab.simulation
+
 # $(call program,DIRECTORY,NAME,FUNCTION): a program that calls a function of journalrelay.cli
 define program
 install -d $(DESTDIR)$(1)
@@ -70,6 +77,8 @@ install:
 	  $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,$(notdir $(units)))
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/poprelayd units/poprelayd-resolve.conf \
 	  units/poprelayd-postfix.conf
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/poprelayd/several-hosts \
+	  $(wildcard units/several-hosts/*)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/poprelayd/examples/prometheus \
 	  packaging/prometheus/poprelayd.rules.yml
 	install -D -m 644 units/poprelayd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/poprelayd.conf

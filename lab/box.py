@@ -51,9 +51,9 @@ class BoxError(Exception):
 class Box:
     """A container of the recipe's root, booted while the context is held; its changes are lost."""
 
-    def __init__(self, recipe: debian.Recipe) -> None:
+    def __init__(self, recipe: debian.Recipe, name: str = "") -> None:
         self.recipe = recipe
-        self.name = f"{cgroup.PREFIX}debian{recipe.release}-{os.getpid()}"
+        self.name = f"{cgroup.PREFIX}{name or f'debian{recipe.release}'}-{os.getpid()}"
         self._held = ExitStack()
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0
@@ -98,6 +98,11 @@ class Box:
             errors="replace",
             timeout=COMMAND_S,
         )
+
+    @property
+    def leader(self) -> int:
+        """The box's process 1, by this machine's number: whose namespaces are the box's."""
+        return self._leader
 
     def path(self, inside: str) -> Path:
         """Return where a file of the box lies on this machine."""

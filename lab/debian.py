@@ -34,6 +34,10 @@ SYSLOGD = "rsyslog logrotate python3-inotify"
 MONITORING = "prometheus prometheus-node-exporter"
 # What takes sendmail's place.
 OTHER_MAILER = "postfix"
+# What carries a journal to other hosts, and looks at who sends it.
+CARRIER = "systemd-journal-remote nginx"
+# What carries a journal to other hosts, and looks at who sends it.
+CARRIER = "systemd-journal-remote nginx"
 BUILDER = "git make ca-certificates lintian"
 
 
@@ -55,27 +59,38 @@ class Recipe(NamedTuple):
         return f"debian{self.release}-{self.purpose}-{digest[:12]}"
 
 
+_FIRST = (
+    "printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d",
+    "chmod 755 /usr/sbin/policy-rc.d",
+    "printf '127.0.0.1 localhost\\n127.0.1.1 mail.example.test mail\\n' >/etc/hosts",
+    "echo mail.example.test >/etc/hostname; echo mail.example.test >/etc/mailname",
+    f"{APT} update",
+    f"{APT} install {SERVER}",
+    f"{APT} install --download-only {FETCHED}",
+)
+_LAST = "rm /usr/sbin/policy-rc.d"
+
+
 def server(release: int) -> Recipe:
     """Return the recipe of a mail server without poprelayd, its dependencies waiting for apt."""
     return Recipe(
         release,
         "server",
         (
-            "printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d",
-            "chmod 755 /usr/sbin/policy-rc.d",
-            "printf '127.0.0.1 localhost\\n127.0.1.1 mail.example.test mail\\n' >/etc/hosts",
-            "echo mail.example.test >/etc/hostname; echo mail.example.test >/etc/mailname",
-            f"{APT} update",
-            f"{APT} install {SERVER}",
-            f"{APT} install --download-only {FETCHED}",
+            *_FIRST,
             f"{APT} install --download-only {SYSLOGD}",
             f"{APT} install --download-only {MONITORING}",
             f"{APT} install --download-only {OTHER_MAILER}",
             # installed again later, as an upgrade of a library does
             f"{APT} install --download-only --reinstall libsystemd0",
-            "rm /usr/sbin/policy-rc.d",
+            _LAST,
         ),
     )
+
+
+def several(release: int) -> Recipe:
+    """Return the recipe of a mail server, one of several; see :func:`server`."""
+    return Recipe(release, "several", (*_FIRST, f"{APT} install --download-only {CARRIER}", _LAST))
 
 
 def builder(release: int) -> Recipe:

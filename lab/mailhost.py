@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from lab import client, debian, room
 from lab.box import Box
@@ -25,8 +26,8 @@ PATIENCE_S = 30.0
 class MailHost(Box):
     """A box with Dovecot, sendmail and one user; poprelayd is not installed yet."""
 
-    def __init__(self, release: int) -> None:
-        super().__init__(debian.server(release))
+    def __init__(self, recipe: debian.Recipe, name: str = "") -> None:
+        super().__init__(recipe, name)
 
     def furnish(self) -> None:
         """Do what its administrator has done before poprelayd comes."""
@@ -66,8 +67,9 @@ class MailHost(Box):
         finally:
             session.close()
 
-    def log_in(self, address: str, protocol: str = "pop3", *, tls: bool = False) -> None:
-        """Log in by POP3 or IMAP from the client's ADDRESS, and out again."""
+    def log_in(self, address: str, protocol: str = "pop3", *, tls: bool = False) -> float:
+        """Log in by POP3 or IMAP from the client's ADDRESS, and out again; return when the server
+        said yes (monotonic, s)."""
         port = PORTS[f"{protocol}s" if tls else protocol]
         connect = self.from_address(_server(address), port, address)
         if tls:
@@ -75,12 +77,15 @@ class MailHost(Box):
         if protocol == "imap":
             imap = client.Imap(connect)
             imap.login(USER, PASSWORD)
+            logged_in_s = time.monotonic()
             imap.logout()
-            return
+            return logged_in_s
         pop3 = client.Pop3(connect)
         pop3.user(USER)
         pop3.pass_(PASSWORD)
+        logged_in_s = time.monotonic()
         pop3.quit()
+        return logged_in_s
 
     def granted(self) -> dict[str, int]:
         """Return what may relay now, by `journalrelay list --json`: address and expiry."""
@@ -96,6 +101,16 @@ class MailHost(Box):
             missing = sorted(wanted - set(self.granted()))
             raise TimeoutError(f"{error}: missing {', '.join(missing)}") from error
         return time.monotonic() - began_s
+
+    def logged(self, *where: str) -> list[dict[str, Any]]:
+        """Return what Dovecot has logged, oldest first, as journalctl tells it, which is told
+        WHERE to look."""
+        self.run("journalctl --sync")
+        fields = "--output-fields=MESSAGE,_SYSTEMD_UNIT"
+        told = self.run(
+            f"journalctl -q -o json --all {fields} {' '.join(where)} _SYSTEMD_UNIT=dovecot.service"
+        )
+        return [json.loads(line) for line in told.splitlines()]
 
     def property(self, name: str, unit: str = "poprelayd.service") -> str:
         """Return one of systemd's properties of a unit."""

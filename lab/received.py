@@ -37,7 +37,9 @@ class Receiver:
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
-            [JOURNAL_REMOTE, "-o", str(self.file), "-"], stdin=subprocess.PIPE
+            [JOURNAL_REMOTE, "-o", str(self.file), "-"],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # how much it has written
         )
         return self
 

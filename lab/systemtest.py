@@ -104,7 +104,7 @@ def play_on_a_new_host(
     stage: type[Day | GoingOver], release: int, packages: Packages, report: Report
 ) -> bool:
     """Boot a mail host and play steps on it, to the first that fails; tell whether none did."""
-    host = MailHost(release)
+    host = MailHost(debian.server(release))
     try:
         with host:
             for step in stage(host, packages).steps():
@@ -131,9 +131,7 @@ def build_packages(release: int) -> tuple[Packages, str]:
     keep = debian.CACHE / f"packages-{release}"
     keep.mkdir(exist_ok=True)
     with debian.lent(debian.builder(release)) as root:
-        git = "git -c safe.directory=*"
-        clone = [*git.split(), "clone", "-q", str(room.TOP), str(root) + CHECKOUT]
-        subprocess.run(clone, check=True, capture_output=True)
+        _clone(root)
         first, said = _make_deb(root, keep, "true")
         later, _ = _make_deb(root, keep, LATER)
     lintian = [line for line in said.splitlines() if line[:2] in ("E:", "W:", "I:", "P:")]
@@ -141,6 +139,21 @@ def build_packages(release: int) -> tuple[Packages, str]:
     return Packages(
         first, later
     ), f"{first.name}, {size} KiB; lintian --pedantic: {lintian or 'silent'}"
+
+
+def build_package(release: int) -> Path:
+    """Build the package in a clean Debian."""
+    keep = debian.CACHE / f"packages-{release}"
+    keep.mkdir(exist_ok=True)
+    with debian.lent(debian.builder(release)) as root:
+        _clone(root)
+        return _make_deb(root, keep, "true")[0]
+
+
+def _clone(root: Path) -> None:
+    git = "git -c safe.directory=*"
+    clone = [*git.split(), "clone", "-q", str(room.TOP), str(root) + CHECKOUT]
+    subprocess.run(clone, check=True, capture_output=True)
 
 
 def _make_deb(root: Path, keep: Path, before: str) -> tuple[Path, str]:

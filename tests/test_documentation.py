@@ -273,7 +273,7 @@ def test_sample_without_the_number_signs_is_the_defaults(tmp_path: Path) -> None
 
 def test_every_manual_page_that_is_referred_to_is_there() -> None:
     ours = "journalrelay|poprelay"
-    for path in [*(TOP / "units").iterdir(), *MANUAL.values(), SAMPLE]:
+    for path in [*filter(Path.is_file, (TOP / "units").rglob("*")), *MANUAL.values(), SAMPLE]:
         text = path.read_text("utf-8")
         found = re.findall(rf"\b((?:{ours})[\w.]*)(?:\(| )([158])\b", text)
         for name, number in found:
