@@ -8,7 +8,7 @@ from bench.lookups import lookups
 from bench.measures import TOP
 from bench.plot import Panel, Series
 from bench.table import Row, number
-from journalrelay.changes import Changes
+from journalrelay.map.changes import Changes
 
 _PICTURE = TOP / "docs" / "growth.svg"
 _ENTRIES = (10_000, 100_000, 1_000_000)

@@ -4,9 +4,9 @@ import time
 from pathlib import Path
 
 from bench.journals import address
-from journalrelay.changes import Changes
 from journalrelay.grant import login_key, parse_address
-from journalrelay.popmap import PopMap
+from journalrelay.map.changes import Changes
+from journalrelay.map.popmap import PopMap
 
 _LIVE_S = 900
 

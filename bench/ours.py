@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from journalrelay import clock, ledger
+from journalrelay import clock
 from journalrelay.config import load
-from journalrelay.logins import Logins, matches
+from journalrelay.recognition.logins import Logins, matches
 from journalrelay.relay import Relay
 from journalrelay.site import Site
+from journalrelay.telling import ledger
 
 # Kept journals grow old; with a window like this every login in them still counts.
 CONFIG = """

@@ -124,9 +124,9 @@ def _complain(program: str, text: str) -> None:
     its fields when standard error goes there."""
     lines = [printable(line) for line in text.splitlines()]
     try:
-        from journalrelay.ledger import Journal
-        from journalrelay.log import open_log
-        from journalrelay.message import FAILED
+        from journalrelay.telling.ledger import Journal
+        from journalrelay.telling.log import open_log
+        from journalrelay.telling.message import FAILED
     except OSError:  # too few descriptors to import anything
         print(*(f"{program}: {line}" for line in lines), sep="\n", file=sys.stderr)
         return

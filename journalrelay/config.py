@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from journalrelay.errors import ConfigError, nearest, printable
-from journalrelay.message import Shown
-from journalrelay.policy import Rules
+from journalrelay.rules.policy import Rules
 from journalrelay.settings import Fault, at_most, networks
+from journalrelay.telling.message import Shown
 from journalrelay.timespan import parse_span
 
 if TYPE_CHECKING:
     from journalrelay.patterns import Daemon
-    from journalrelay.trust import Trust
+    from journalrelay.rules.trust import Trust
 
 CONFIG_FILE = Path("/etc/mail/poprelay.conf")
 Setting = tuple[str, Any, Path]  # its full name, its value as TOML has it, its file
@@ -302,9 +302,9 @@ def _own(settings: Sequence[Setting], faults: list[str]) -> tuple["Daemon", ...]
     """Return the daemons of ``[pattern.NAME]``."""
     if not settings:
         return ()
-    from journalrelay.own import read_daemon
     from journalrelay.patterns import Daemon
-    from journalrelay.trial import collisions
+    from journalrelay.workshop.own import read_daemon
+    from journalrelay.workshop.trial import collisions
 
     own: dict[str, tuple[Daemon, Fault]] = {}
     for name, value, file in settings:
@@ -327,7 +327,7 @@ def _remotes(
     """Return the hosts of ``[remote.NAME]``."""
     if not settings:
         return ()
-    from journalrelay.trust import Trust, read_trust
+    from journalrelay.rules.trust import Trust, read_trust
 
     known = tuple(daemon.name for daemon in (*_registry(), *own))
     remotes: dict[str, Trust | None] = {}

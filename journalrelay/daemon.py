@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING
 
 from journalrelay import clock
 from journalrelay.errors import RelayError, TryAgainError
-from journalrelay.locks import daemon_pid, take_daemon_lock
-from journalrelay.mapfile import plainly
+from journalrelay.map.locks import daemon_pid, take_daemon_lock
+from journalrelay.map.mapfile import plainly
 from journalrelay.notify import Notifier
 from journalrelay.owner import as_owner
 from journalrelay.relay import Relay
-from journalrelay.report import Report
 from journalrelay.site import Site
 from journalrelay.sources.source import Source
-from journalrelay.teller import Teller
+from journalrelay.telling.report import Report
+from journalrelay.telling.teller import Teller
 
 if TYPE_CHECKING:
-    from journalrelay.hosts import Hosts
+    from journalrelay.remote.hosts import Hosts
 
 _SECOND_S, _MINUTE_S = 1.0, 60.0
 _MORE_TO_START_S = 60

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from journalrelay.errors import TryAgainError
-from journalrelay.message import Kind
 from journalrelay.sources.openjournal import (
     JournalRecord,
     Where,
@@ -19,6 +18,7 @@ from journalrelay.sources.openjournal import (
     open_reader,
     unreadable,
 )
+from journalrelay.telling.message import Kind
 
 _UNITS = ("poprelayd.service", "poprelayd-expire.service")
 

@@ -13,7 +13,15 @@ from typing import NamedTuple
 
 from journalrelay.grant import Network, fold, parse_network
 from journalrelay.history import History, Told
-from journalrelay.message import COUNTED, EXPIRED, GRANTED, HAND_GRANT, HAND_REVOCATION, READY, Kind
+from journalrelay.telling.message import (
+    COUNTED,
+    EXPIRED,
+    GRANTED,
+    HAND_GRANT,
+    HAND_REVOCATION,
+    READY,
+    Kind,
+)
 
 BY_HAND = "by hand"
 _KINDS = (GRANTED, HAND_GRANT, EXPIRED)

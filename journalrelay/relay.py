@@ -13,8 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from journalrelay import clock, ledger
-from journalrelay.changes import Changes, Committed
+from journalrelay import clock
 from journalrelay.cursor import CursorFile, Place
 from journalrelay.errors import DataError, NoInputError, TryAgainError
 from journalrelay.event import (
@@ -27,19 +26,21 @@ from journalrelay.event import (
     Record,
     Revocation,
 )
-from journalrelay.limits import Known
-from journalrelay.logins import Logins
-from journalrelay.mapfile import MapReplacedError
-from journalrelay.names import Answer, Names
+from journalrelay.map.changes import Changes, Committed
+from journalrelay.map.mapfile import MapReplacedError
+from journalrelay.map.popmap import PopMap
 from journalrelay.patterns import Daemon, identity
-from journalrelay.policy import Revocations, Rules, Verdict, decide_by_hand, past, withdraw
-from journalrelay.popmap import PopMap
-from journalrelay.recent import Recent
+from journalrelay.recognition.logins import Logins
+from journalrelay.recognition.names import Answer, Names
+from journalrelay.rules.limits import Known
+from journalrelay.rules.policy import Revocations, Rules, Verdict, decide_by_hand, past, withdraw
+from journalrelay.rules.recent import Recent
 from journalrelay.sources.source import Source
+from journalrelay.telling import ledger
 from journalrelay.timespan import format_time
 
 if TYPE_CHECKING:
-    from journalrelay.hosts import Hosts
+    from journalrelay.remote.hosts import Hosts
 
 BATCH = 10_000
 _NO_BOOT = ""

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from journalrelay.config import Config
+from journalrelay.map.popmap import PopMap
 from journalrelay.owner import become_owner
-from journalrelay.popmap import PopMap
 
 if TYPE_CHECKING:
-    from journalrelay.hosts import Hosts
-    from journalrelay.ledger import Journal
-    from journalrelay.log import Log
     from journalrelay.relay import Parts
+    from journalrelay.remote.hosts import Hosts
     from journalrelay.sources.openjournal import Where
+    from journalrelay.telling.ledger import Journal
+    from journalrelay.telling.log import Log
 
 STATE = Path("/var/lib/poprelayd")
 RUNTIME = Path("/run/poprelayd")
@@ -53,24 +53,24 @@ class Site(NamedTuple):
 
     def journal(self) -> "Journal":
         """Return the journal into which this installation writes."""
-        from journalrelay.ledger import Journal
+        from journalrelay.telling.ledger import Journal
 
         return Journal(self.config.namespace)
 
     def log(self) -> "Log":
         """Return what tells people of this installation's work."""
-        from journalrelay.log import open_log
+        from journalrelay.telling.log import open_log
 
         return open_log(self.journal(), self.map_path)
 
     def parts(self) -> "Parts":
         """Return what its pipeline is made of, with the source open."""
-        from journalrelay import ledger
         from journalrelay.cursor import CursorFile
-        from journalrelay.names import Names
+        from journalrelay.recognition.names import Names
+        from journalrelay.recognition.resolve import Resolver
         from journalrelay.relay import Parts
-        from journalrelay.resolve import Resolver
         from journalrelay.sources.choice import choose
+        from journalrelay.telling import ledger
 
         chosen = choose(
             self.config, self.where(), ledger.matches(self.map_path), self.journal().exists()
@@ -89,8 +89,8 @@ class Site(NamedTuple):
 
     def hosts(self) -> "Hosts":
         """Return the other hosts whose journals are received here."""
-        from journalrelay.host import Ways
-        from journalrelay.hosts import Hosts
+        from journalrelay.remote.host import Ways
+        from journalrelay.remote.hosts import Hosts
         from journalrelay.sources.received import Received
 
         rules = self.config.rules

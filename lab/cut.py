@@ -21,10 +21,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from journalrelay.changes import Changes
 from journalrelay.errors import RelayError
-from journalrelay.libdb import db
-from journalrelay.policy import withdraw
+from journalrelay.map.changes import Changes
+from journalrelay.map.libdb import db
+from journalrelay.rules.policy import withdraw
 from lab import room, story
 from lab.memory import MemoryJournal
 from lab.powerloss import in_child

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from journalrelay import cli
 from journalrelay.errors import RelayError
-from journalrelay.popmap import PopMap
+from journalrelay.map.popmap import PopMap
 from lab import room
 from lab.journald import Journald
 from lab.soak import CONFIG, WINDOW_S, Load

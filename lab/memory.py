@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from journalrelay.message import HAND_GRANT, HAND_REVOCATION
-from journalrelay.repeats import Repeats
+from journalrelay.rules.repeats import Repeats
+from journalrelay.telling.message import HAND_GRANT, HAND_REVOCATION
 from lab.journalfile import parse_export
 
 _BY_HAND = {HAND_GRANT.id.encode(), HAND_REVOCATION.id.encode()}

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from journalrelay.popmap import PopMap
+from journalrelay.map.popmap import PopMap
 
 TOP = Path(__file__).resolve().parent.parent
 COMMAND = (sys.executable, "-m", "journalrelay")

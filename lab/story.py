@@ -9,12 +9,12 @@ from pathlib import Path
 from journalrelay.config import Config, load
 from journalrelay.cursor import CursorFile
 from journalrelay.grant import Network
-from journalrelay.message import HAND_GRANT, HAND_REVOCATION
-from journalrelay.names import Names
+from journalrelay.map.popmap import PopMap
 from journalrelay.patterns.dovecot import DOVECOT
-from journalrelay.popmap import PopMap
+from journalrelay.recognition.names import Names
+from journalrelay.recognition.resolve import Resolver
 from journalrelay.relay import Parts, Relay
-from journalrelay.resolve import Resolver
+from journalrelay.telling.message import HAND_GRANT, HAND_REVOCATION
 from lab.journald import login_line
 from lab.journalfile import entry
 from lab.memory import MemoryJournal, MemorySource

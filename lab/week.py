@@ -10,8 +10,8 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from journalrelay import message
-from journalrelay.message import Kind
+from journalrelay.telling import message
+from journalrelay.telling.message import Kind
 from lab.journald import login_line
 from lab.journalfile import entry
 

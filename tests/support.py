@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from journalrelay.config import Config, load
-from journalrelay.libdb import db as db
+from journalrelay.map.libdb import db as db
 from journalrelay.relay import Relay, Witness, unwitnessed
 from journalrelay.site import Site
 

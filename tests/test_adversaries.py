@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from journalrelay.message import HAND_GRANT, HAND_REVOCATION
+from journalrelay.map.popmap import PopMap
 from journalrelay.patterns.identity import listed
-from journalrelay.popmap import PopMap
+from journalrelay.telling.message import HAND_GRANT, HAND_REVOCATION
 from lab import room
 from lab.journald import Journald, Sender, login_line
 from lab.journalfile import entry, make_journal

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from journalrelay.changes import Changes
 from journalrelay.cli import main
-from journalrelay.popmap import PopMap
+from journalrelay.map.changes import Changes
+from journalrelay.map.popmap import PopMap
 from lab.journald import Journald, login_line
 from lab.journalfile import entry, make_journal
 from lab.poprelayd import COMMAND, TOP, Poprelayd
@@ -1141,7 +1141,7 @@ def test_a_damaged_map_on_a_full_disk_is_made_anew_when_there_is_room(host: Host
 TWICE = """
 import pathlib, sys
 from journalrelay.errors import TryAgainError
-from journalrelay.popmap import PopMap
+from journalrelay.map.popmap import PopMap
 path = pathlib.Path(sys.argv[1])
 try:
     PopMap(path, "hash").replace({})

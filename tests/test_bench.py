@@ -13,8 +13,8 @@ from bench import document, journals, limit, lookups, maps, plot, table
 from bench.measures import TOP, BenchError, Figures, told
 from bench.ours import WINDOW_S
 from bench.reading import command
+from journalrelay.map.popmap import PopMap
 from journalrelay.patterns.dovecot import DOVECOT
-from journalrelay.popmap import PopMap
 from lab.journald import login_line
 from lab.journalfile import entry, make_journal
 

@@ -18,11 +18,11 @@ from typing import NamedTuple
 
 import pytest
 
-from journalrelay import libdb
 from journalrelay.cli import main
-from journalrelay.popmap import PopMap
-from journalrelay.report import Report
+from journalrelay.map import libdb
+from journalrelay.map.popmap import PopMap
 from journalrelay.sources.spot import spot_of
+from journalrelay.telling.report import Report
 from lab import room
 from lab.journald import Journald, login_line
 from lab.journalfile import entry, make_journal

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from journalrelay import message
-from journalrelay.ledger import Journal
-from journalrelay.message import COUNTED, FAILED, GRANTED, READY, Kind
+from journalrelay.telling import message
+from journalrelay.telling.ledger import Journal
+from journalrelay.telling.message import COUNTED, FAILED, GRANTED, READY, Kind
 from lab.journald import Journald
 
 TOP = Path(__file__).resolve().parent.parent

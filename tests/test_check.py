@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from journalrelay import ruleset, sendmailcf
 from journalrelay.grant import parse_address
+from journalrelay.mailer import ruleset, sendmailcf
 from lab import room
 from lab.poprelayd import COMMAND, TOP
 from lab.sendmail import Sendmail, makemap

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from journalrelay.changes import Changes
-from journalrelay.message import HAND_GRANT, HAND_REVOCATION
-from journalrelay.popmap import PopMap
+from journalrelay.map.changes import Changes
+from journalrelay.map.popmap import PopMap
+from journalrelay.telling.message import HAND_GRANT, HAND_REVOCATION
 from lab.journald import Journald, Sender, login_line
 from lab.journalfile import entry, make_journal
 from lab.poprelayd import COMMAND, TOP, Poprelayd, journalrelay

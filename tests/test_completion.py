@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from journalrelay.changes import Changes
 from journalrelay.cli import journalrelay_parser, poprelayd_parser
-from journalrelay.popmap import PopMap
+from journalrelay.map.changes import Changes
+from journalrelay.map.popmap import PopMap
 from lab import room
 from lab.shells import Shell
 

@@ -5,13 +5,13 @@ import ipaddress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journalrelay.correlate import LONGEST_US, MOST, Connections
 from journalrelay.event import Login, Process
-from journalrelay.logins import Logins
 from journalrelay.patterns import Told
 from journalrelay.patterns.courier import COURIER
 from journalrelay.patterns.dovecot import DOVECOT
 from journalrelay.patterns.popa3d import POPA3D
+from journalrelay.recognition.correlate import LONGEST_US, MOST, Connections
+from journalrelay.recognition.logins import Logins
 from lab.record import FakeRecord
 
 SECOND = 1_000_000

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from journalrelay.changes import Changes
 from journalrelay.errors import DataError, NoInputError
 from journalrelay.grant import fold, map_key, parse_address, parse_key, spell
-from journalrelay.locks import take_daemon_lock
+from journalrelay.map.changes import Changes
+from journalrelay.map.locks import take_daemon_lock
+from journalrelay.map.popmap import PopMap
 from journalrelay.patterns.popa3d import POPA3D
-from journalrelay.popmap import PopMap
 from lab.journald import Journald, Sender, login_line
 from lab.poprelayd import NotReady, Poprelayd, journalrelay
 from lab.wait import share_of_processor, wait_for

@@ -19,8 +19,8 @@ from journalrelay.commands import doctor
 from journalrelay.doctor import journal, mailer, mapstate, rivals, units
 from journalrelay.doctor.diagnosis import Diagnosis
 from journalrelay.doctor.mailer import Mailer
+from journalrelay.map.popmap import PopMap
 from journalrelay.options import Options
-from journalrelay.popmap import PopMap
 from journalrelay.site import Site
 from lab.journald import Journald, Sender, login_line
 from lab.sendmail import FEATURES, PROGRAM, Sendmail

@@ -10,8 +10,8 @@ import pytest
 
 from journalrelay.doctor import remote
 from journalrelay.doctor.diagnosis import Diagnosis
-from journalrelay.report import Report
 from journalrelay.site import Site
+from journalrelay.telling.report import Report
 from lab.received import login, receive
 from tests.support import config_of, now_us
 from tests.test_hosts import TABLES

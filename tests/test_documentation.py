@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from journalrelay import message, own, trust
 from journalrelay.cli import journalrelay_parser, main, poprelayd_parser
 from journalrelay.commands import NO
 from journalrelay.config import HEIRS, KEYS, OF_DAEMON, Key, load
 from journalrelay.errors import RelayError
-from journalrelay.message import Kind
 from journalrelay.patterns import REGISTRY
-from journalrelay.policy import NEVER
-from journalrelay.report import Report
+from journalrelay.rules import trust
+from journalrelay.rules.policy import NEVER
+from journalrelay.telling import message
+from journalrelay.telling.message import Kind
+from journalrelay.telling.report import Report
+from journalrelay.workshop import own
 from lab.journald import login_line
 from lab.journalfile import entry, make_journal
 

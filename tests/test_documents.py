@@ -148,7 +148,8 @@ def test_every_reason_of_a_refusal_is_explained() -> None:
         reason.partition(":")[0] for cell in told for reason in re.findall("`([^`]+)`", cell)
     }
     source = "".join(
-        (TOP / "journalrelay" / room).read_text() for room in ("policy.py", "limits.py", "trust.py")
+        (TOP / "journalrelay/rules" / room).read_text()
+        for room in ("policy.py", "limits.py", "trust.py")
     )
     for reason in explained:
         spelled = reason.replace("daemons.NAME.", "daemons.{place.daemon}.")

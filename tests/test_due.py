@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from journalrelay.changes import Changes
-from journalrelay.due import Due, due_at
 from journalrelay.errors import DataError
-from journalrelay.popmap import PopMap
+from journalrelay.map.changes import Changes
+from journalrelay.map.due import Due, due_at
+from journalrelay.map.popmap import PopMap
 
 NOW_S = 1_795_400_000
 KINDS = ["hash", "btree"]

@@ -2,13 +2,13 @@
 
 import pytest
 
-from journalrelay.correlate import LONGEST_US
 from journalrelay.event import Login, process_of
-from journalrelay.forgery import MOST, Predecessors
-from journalrelay.logins import Logins
 from journalrelay.patterns.courier import COURIER
 from journalrelay.patterns.dovecot import DOVECOT
 from journalrelay.patterns.identity import example
+from journalrelay.recognition.correlate import LONGEST_US
+from journalrelay.recognition.forgery import MOST, Predecessors
+from journalrelay.recognition.logins import Logins
 from lab.record import FakeRecord
 from tests.test_correlate import lost
 

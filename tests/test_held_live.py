@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from journalrelay.popmap import PopMap
+from journalrelay.map.popmap import PopMap
 from lab.dovecot import USERS, Dovecot
 from lab.journald import Journald, Sender, login_line
 from lab.poprelayd import Poprelayd

@@ -8,10 +8,10 @@ import pytest
 
 from journalrelay.errors import PermissionRelayError
 from journalrelay.history import History, Told
-from journalrelay.ledger import Journal
-from journalrelay.log import open_log
-from journalrelay.message import EXPIRED, GRANTED, REFUSED, Kind
 from journalrelay.sources.openjournal import Where
+from journalrelay.telling.ledger import Journal
+from journalrelay.telling.log import open_log
+from journalrelay.telling.message import EXPIRED, GRANTED, REFUSED, Kind
 from lab.journald import Journald, Sender
 from lab.journalfile import Field, entry, make_journal
 from tests.support import now_us

@@ -2,7 +2,7 @@
 
 import pytest
 
-from journalrelay.hostclock import Clock
+from journalrelay.remote.hostclock import Clock
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND

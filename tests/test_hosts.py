@@ -13,12 +13,12 @@ import pytest
 
 from journalrelay.errors import ConfigError
 from journalrelay.event import Login, Record
-from journalrelay.hosts import Hosts
-from journalrelay.message import HAND_GRANT, HAND_REVOCATION
-from journalrelay.policy import Verdict
 from journalrelay.relay import Relay
+from journalrelay.remote.hosts import Hosts
+from journalrelay.rules.policy import Verdict
+from journalrelay.rules.trust import Trust
 from journalrelay.site import Site
-from journalrelay.trust import Trust
+from journalrelay.telling.message import HAND_GRANT, HAND_REVOCATION
 from lab.journalfile import entry, make_journal
 from lab.poprelayd import TOP, Poprelayd
 from lab.received import Receiver, login, receive

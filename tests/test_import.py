@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from journalrelay.config import load
-from journalrelay.message import HAND_GRANT
-from journalrelay.popmap import PopMap
+from journalrelay.map.popmap import PopMap
+from journalrelay.telling.message import HAND_GRANT
 from lab import room
 from lab.journald import Journald, Sender, login_line
 from lab.poprelayd import COMMAND, TOP, Poprelayd, journalrelay

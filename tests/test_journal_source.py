@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from journalrelay import ledger
 from journalrelay.errors import DataError, NoInputError, UnavailableError
 from journalrelay.event import Login
-from journalrelay.logins import Logins, matches
 from journalrelay.patterns import REGISTRY
+from journalrelay.recognition.logins import Logins, matches
 from journalrelay.sources.journal import JournalSource
 from journalrelay.sources.openjournal import Where
+from journalrelay.telling import ledger
 from lab.journald import Journald, Sender, login_line
 from lab.journalfile import entry, make_journal
 from lab.wait import wait_for

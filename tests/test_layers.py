@@ -30,12 +30,12 @@ LAYERS = (
         "errors",
         "timespan",
         "clock",
-        "changes",
-        "message",
+        "map.changes",
+        "telling.message",
         "entry",
-        "likeness",
-        "places",
-        "sendmailcf",
+        "workshop.likeness",
+        "rules.places",
+        "mailer.sendmailcf",
         "patterns.automaton",
         "sources.logtime",
         "reporting",
@@ -46,41 +46,48 @@ LAYERS = (
     },
     {"reporting.markup", "reporting.floods"},
     {"reporting.chart"},
-    {"grant", "notify", "owner", "pages", "metrics", "patterns.linear", "patterns.fit"},
-    {"hostclock", "settings", "sources.openlog", "sources.logline", "sources.openjournal"},
+    {"grant", "notify", "owner", "map.pages", "telling.metrics", "patterns.linear", "patterns.fit"},
+    {"remote.hostclock", "settings", "sources.openlog", "sources.logline", "sources.openjournal"},
     {"sources.spot", "sources.moments", "sources.sieve", "sources.watch"},
     {"sources.reading", "sources.rotation", "sources.received"},
     {"sources.beginning", "sources.succession"},
     {"sources.stream"},
-    {"event", "locks", "due", "libdb", "ruleset", "spelling"},
+    {"event", "map.locks", "map.due", "map.libdb", "mailer.ruleset", "map.spelling"},
     {"reporting.gaps"},
-    {"trust"},
+    {"rules.trust"},
     {
         "patterns.identity",
         "patterns.tcpd",
         "cursor",
-        "policy",
-        "mapfile",
-        "names",
+        "rules.policy",
+        "map.mapfile",
+        "recognition.names",
         "history",
-        "repeats",
-        "tables",
+        "rules.repeats",
+        "mailer.tables",
     },
-    {"patterns.pattern", "ledger", "popmap", "resolve", "limits", "openings"},
-    {"sessions", "reporting.tally"},
-    {"recent", "reporting.attacks"},
+    {
+        "patterns.pattern",
+        "telling.ledger",
+        "map.popmap",
+        "recognition.resolve",
+        "rules.limits",
+        "openings",
+    },
+    {"rules.sessions", "reporting.tally"},
+    {"rules.recent", "reporting.attacks"},
     {"reporting.page"},
-    {"patterns.dispatch", "patterns.unvouched", "log", "report"} | DAEMONS,
+    {"patterns.dispatch", "patterns.unvouched", "telling.log", "telling.report"} | DAEMONS,
     {"patterns"},
-    {"sources.source", "teller", "correlate", "strangers"},
-    {"forgery"},
-    {"logins"},
-    {"finding"},
-    {"trial"},
-    {"own"},
+    {"sources.source", "telling.teller", "recognition.correlate", "recognition.strangers"},
+    {"recognition.forgery"},
+    {"recognition.logins"},
+    {"workshop.finding"},
+    {"workshop.trial"},
+    {"workshop.own"},
     {"config", "sources.journal"},
-    {"host"},
-    {"hosts"},
+    {"remote.host"},
+    {"remote.hosts"},
     {"relay", "sources.text", "sources.logfile"},
     {"sources.choice"},
     {"site"},
@@ -105,16 +112,27 @@ LAYERS = (
     {"cli"},
     {"__main__"},
 )
-WITHOUT_SIDE = {"sources", "migration", "__init__"}
+WITHOUT_SIDE = {
+    "mailer",
+    "map",
+    "migration",
+    "recognition",
+    "remote",
+    "rules",
+    "sources",
+    "telling",
+    "workshop",
+    "__init__",
+}
 ONE_ROOM = {
     "systemd": {"sources.openjournal"},
-    "berkeleydb": {"libdb"},
-    "bsddb3": {"libdb"},
+    "berkeleydb": {"map.libdb"},
+    "bsddb3": {"map.libdb"},
     "signal": {"daemon", "cli"},  # cli: the numbers for exit codes
     "argparse": {"options"},
     "tomllib": {"config"},
     "sdnotify": {"notify"},
-    "threading": {"resolve"},
+    "threading": {"recognition.resolve"},
     "subprocess": {"doctor.host", "sources.openlog"},
     "inotify": {"sources.watch"},
 }
@@ -143,30 +161,30 @@ IMPORTS = imports()
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 PURE = {
     "errors",
-    "metrics",
-    "ruleset",
+    "telling.metrics",
+    "mailer.ruleset",
     "timespan",
-    "changes",
-    "message",
+    "map.changes",
+    "telling.message",
     "grant",
     "event",
-    "policy",
-    "logins",
-    "correlate",
-    "forgery",
-    "names",
+    "rules.policy",
+    "recognition.logins",
+    "recognition.correlate",
+    "recognition.forgery",
+    "recognition.names",
     "entry",
-    "likeness",
-    "finding",
+    "workshop.likeness",
+    "workshop.finding",
     "settings",
-    "hostclock",
-    "trust",
-    "trial",
-    "own",
-    "places",
-    "limits",
-    "sessions",
-    "recent",
+    "remote.hostclock",
+    "rules.trust",
+    "workshop.trial",
+    "workshop.own",
+    "rules.places",
+    "rules.limits",
+    "rules.sessions",
+    "rules.recent",
     "migration.btree185",
     "migration.dump",
     "migration.hash185",
@@ -179,7 +197,7 @@ PURE = {
     "sources.logtime",
     "sources.logline",
     "sources.sieve",
-    "strangers",
+    "recognition.strangers",
 } | {module for module in RANK if module.startswith(("patterns", "reporting"))}
 
 
@@ -222,7 +240,7 @@ def test_each_outside_thing_has_one_room(library: str, rooms: set[str]) -> None:
 def test_the_middle_is_pure(module: str) -> None:
     used = {name.split(".")[0] for name in IMPORTS[module]}
     # for the exit codes, for inet_pton and inet_ntop
-    allowed = {"errors": {"os"}, "grant": {"socket"}, "spelling": {"socket"}}
+    allowed = {"errors": {"os"}, "grant": {"socket"}, "map.spelling": {"socket"}}
     assert used & OUTSIDE <= allowed.get(module, set())
 
 
@@ -239,7 +257,7 @@ def test_what_is_called_often_loads_little(words: tuple[str, ...], tmp_path: Pat
     )
     modules = done.stdout.splitlines()[-1].split()
     loaded = {name.removeprefix("journalrelay.") for name in modules}
-    assert "popmap" in loaded
+    assert "map.popmap" in loaded
     assert not loaded & {"patterns", "relay", "daemon", "sources.journal", "sources.logfile"}
 
 
@@ -249,4 +267,4 @@ def test_only_the_command_line_prints() -> None:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print":
                 printing.add(name_of(file).split(".")[0])
-    assert printing == {"cli", "commands", "log", "options"}
+    assert printing == {"cli", "commands", "telling", "options"}

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from journalrelay.event import Login, Revocation
-from journalrelay.limits import Known
-from journalrelay.policy import Revocations, Rules, Verdict, decide
-from journalrelay.recent import Recent
+from journalrelay.rules.limits import Known
+from journalrelay.rules.policy import Revocations, Rules, Verdict, decide
+from journalrelay.rules.recent import Recent
 from tests.support import address
 
 SECOND = 1_000_000

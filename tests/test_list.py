@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 
-from journalrelay.changes import Changes
 from journalrelay.history import History
-from journalrelay.message import (
+from journalrelay.map.changes import Changes
+from journalrelay.map.popmap import PopMap
+from journalrelay.openings import openings
+from journalrelay.options import a_network
+from journalrelay.sources.openjournal import Where
+from journalrelay.telling.message import (
     COUNTED,
     EXPIRED,
     GRANTED,
@@ -21,10 +25,6 @@ from journalrelay.message import (
     READY,
     Kind,
 )
-from journalrelay.openings import openings
-from journalrelay.options import a_network
-from journalrelay.popmap import PopMap
-from journalrelay.sources.openjournal import Where
 from lab.journald import Journald, Sender, login_line
 from lab.journalfile import entry, make_journal
 from lab.poprelayd import COMMAND, IN_JOURNAL, TOP, Poprelayd

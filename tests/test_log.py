@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from journalrelay import message
-from journalrelay.changes import Changes
-from journalrelay.ledger import Journal
-from journalrelay.message import (
+from journalrelay.map.changes import Changes
+from journalrelay.map.popmap import PopMap
+from journalrelay.telling import message
+from journalrelay.telling.ledger import Journal
+from journalrelay.telling.message import (
     COUNTED,
     EXPIRED,
     FAILED,
@@ -33,9 +34,8 @@ from journalrelay.message import (
     Kind,
     Shown,
 )
-from journalrelay.popmap import PopMap
-from journalrelay.report import Report
-from journalrelay.teller import LISTED_AT_MOST, Teller
+from journalrelay.telling.report import Report
+from journalrelay.telling.teller import LISTED_AT_MOST, Teller
 from lab import cgroup, room
 from lab.journald import Journald, Sender, login_line
 from lab.poprelayd import COMMAND, IN_JOURNAL, TOP, Poprelayd, journalrelay

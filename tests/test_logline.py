@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from journalrelay.event import Login, claimed_process_of
-from journalrelay.logins import Logins
 from journalrelay.patterns import REGISTRY, Daemon
 from journalrelay.patterns.dovecot import DOVECOT
 from journalrelay.patterns.unvouched import SENDMAIL, identifiers, unread, unvouched
+from journalrelay.recognition.logins import Logins
 from journalrelay.sources.logline import Hosts, LogRecord, take_apart
 from journalrelay.sources.sieve import Sieve
 from lab.journald import login_line

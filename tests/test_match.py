@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from journalrelay.cli import main
 from journalrelay.errors import DataError
-from journalrelay.finding import Finder
-from journalrelay.likeness import MOST, Kinds
 from journalrelay.patterns import REGISTRY
 from journalrelay.sources.text import TextLine, read_text
+from journalrelay.workshop.finding import Finder
+from journalrelay.workshop.likeness import MOST, Kinds
 from lab.journald import Journald, Sender, login_line
 from lab.journalfile import entry, make_journal
 from lab.poprelayd import journalrelay

@@ -12,8 +12,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from journalrelay.commands import units
 from journalrelay.errors import printable
-from journalrelay.metrics import Metric, metrics, openmetrics, prometheus
-from journalrelay.report import Report
+from journalrelay.telling.metrics import Metric, metrics, openmetrics, prometheus
+from journalrelay.telling.report import Report
 from lab.poprelayd import IN_JOURNAL, Poprelayd
 from lab.wait import wait_for
 from tests.test_documentation import TOP, section

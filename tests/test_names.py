@@ -10,8 +10,8 @@ import pytest
 
 from journalrelay.cursor import CursorFile
 from journalrelay.grant import parse_address
-from journalrelay.names import KEPT_US, MOST, Answer, Names, Place
-from journalrelay.resolve import THREADS
+from journalrelay.recognition.names import KEPT_US, MOST, Answer, Names, Place
+from journalrelay.recognition.resolve import THREADS
 from lab.journald import Journald, Sender, login_line
 from lab.journalfile import entry, make_journal
 from lab.nameserver import Nameserver, by_name_server, pointer

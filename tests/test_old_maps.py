@@ -12,7 +12,7 @@ import pytest
 
 from journalrelay.config import load
 from journalrelay.migration import oldmap
-from journalrelay.policy import Rules
+from journalrelay.rules.policy import Rules
 from lab.oldmaps import aged, many
 from lab.sendmail import makemap
 from tests.support import db

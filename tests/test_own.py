@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journalrelay import config, trial
+from journalrelay import config
 from journalrelay.config import load
 from journalrelay.errors import ConfigError
-from journalrelay.own import KEYS, LINE_KEYS, read_daemon
 from journalrelay.patterns import REGISTRY, Daemon
 from journalrelay.patterns.pattern import read
-from journalrelay.trial import record_of
+from journalrelay.workshop import trial
+from journalrelay.workshop.own import KEYS, LINE_KEYS, read_daemon
+from journalrelay.workshop.trial import record_of
 from tests.support import config_of
 from tests.test_patterns import called
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from journalrelay import pages
-from journalrelay.popmap import PopMap
+from journalrelay.map import pages
+from journalrelay.map.popmap import PopMap
 from tests.support import db
 
 KINDS = {"hash": db.DB_HASH, "btree": db.DB_BTREE}

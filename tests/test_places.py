@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journalrelay.places import Ends, Table, word
+from journalrelay.rules.places import Ends, Table, word
 
 GROUPS = st.sampled_from([0, 1, 2, 1 << 63, (1 << 64) - 1])
 ROWS = st.lists(st.tuples(GROUPS, st.integers(0, 400), st.integers(1, 60)), max_size=200)

@@ -5,7 +5,7 @@ import ipaddress
 import pytest
 
 from journalrelay.event import HandGrant, Login, Revocation
-from journalrelay.policy import Revocations, Rules, decide, decide_by_hand, revoked_keys
+from journalrelay.rules.policy import Revocations, Rules, decide, decide_by_hand, revoked_keys
 
 SECOND = 1_000_000
 NOW_US = 1_795_400_000 * SECOND

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from journalrelay.changes import Changes
 from journalrelay.errors import DataError, NoInputError, TryAgainError
 from journalrelay.grant import map_key, parse_key
-from journalrelay.locks import take_daemon_lock
-from journalrelay.mapfile import MapReplacedError
-from journalrelay.popmap import PopMap
+from journalrelay.map.changes import Changes
+from journalrelay.map.locks import take_daemon_lock
+from journalrelay.map.mapfile import MapReplacedError
+from journalrelay.map.popmap import PopMap
 from lab import room
 from lab.poprelayd import TOP
 from lab.sendmail import Sendmail
@@ -287,9 +287,9 @@ def test_a_map_without_room_is_given_some(place: Path) -> None:
 WRITER = """
 import sys, time
 from pathlib import Path
-from journalrelay.changes import Changes
-from journalrelay.mapfile import MapReplacedError
-from journalrelay.popmap import PopMap
+from journalrelay.map.changes import Changes
+from journalrelay.map.mapfile import MapReplacedError
+from journalrelay.map.popmap import PopMap
 popmap = PopMap(Path(sys.argv[1]), sys.argv[2], careful=False)
 number = 0
 paced = sys.argv[2] == "btree"  # a rename at every moment would let nobody open the map

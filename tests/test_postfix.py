@@ -15,17 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journalrelay.changes import Changes
 from journalrelay.commands import NO
 from journalrelay.config import load
 from journalrelay.doctor import mapstate, postfix
 from journalrelay.doctor.diagnosis import Diagnosis
 from journalrelay.errors import ConfigError
 from journalrelay.grant import Address, login_key
-from journalrelay.policy import Revocations, decide
-from journalrelay.popmap import PopMap
+from journalrelay.map.changes import Changes
+from journalrelay.map.popmap import PopMap
+from journalrelay.map.spelling import SPELLINGS, as_postfix, opens_others
+from journalrelay.rules.policy import Revocations, decide
 from journalrelay.site import Site
-from journalrelay.spelling import SPELLINGS, as_postfix, opens_others
 from lab import room
 from lab.journald import Journald, Sender, login_line
 from lab.poprelayd import TOP, Poprelayd, journalrelay

@@ -153,7 +153,7 @@ def test_a_host_that_is_silent_costs_no_descriptor(
     relayed.start()
     relayed.granted()
     assert open_journals(relayed) == ["remote-pop2.example.journal"]
-    monkeypatch.setattr("journalrelay.host._SILENT_S", 0.0)
+    monkeypatch.setattr("journalrelay.remote.host._SILENT_S", 0.0)
     wait_for(lambda: relayed.granted() and open_journals(relayed) == [], "the files to be closed")
     receive(relayed.remote, "pop2.example", login("bert", "198.51.100.3", now_us()))
     wait_for(lambda: "198.51.100.3" in relayed.granted(), "who speaks again")

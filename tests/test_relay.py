@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from journalrelay import clock
 from journalrelay.cursor import CursorFile, Place
 from journalrelay.event import Login, Record
-from journalrelay.message import HAND_GRANT, HAND_REVOCATION
-from journalrelay.policy import Verdict
-from journalrelay.popmap import PopMap
+from journalrelay.map.popmap import PopMap
+from journalrelay.rules.policy import Verdict
+from journalrelay.telling.message import HAND_GRANT, HAND_REVOCATION
 from lab.journald import login_line
 from lab.journalfile import entry, make_journal
 from tests.support import address, drain, relay_on

@@ -7,16 +7,16 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journalrelay.changes import Changes
 from journalrelay.entry import Entry
 from journalrelay.event import Login
-from journalrelay.limits import Known
-from journalrelay.logins import Logins
+from journalrelay.map.changes import Changes
 from journalrelay.patterns import REGISTRY, TRUSTED_FIELDS
 from journalrelay.patterns.identity import example
-from journalrelay.policy import Revocations, Rules
-from journalrelay.recent import Recent
-from journalrelay.repeats import Repeats
+from journalrelay.recognition.logins import Logins
+from journalrelay.rules.limits import Known
+from journalrelay.rules.policy import Revocations, Rules
+from journalrelay.rules.recent import Recent
+from journalrelay.rules.repeats import Repeats
 from journalrelay.sources.journal import JournalSource
 from journalrelay.sources.openjournal import Where
 from lab.journald import login_line, logout_line

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from journalrelay import message
 from journalrelay.cli import main
 from journalrelay.sources.journal import JournalSource
+from journalrelay.telling import message
 from lab.journald import Journald, Sender, login_line
 from lab.journalfile import entry, make_journal
 from lab.poprelayd import COMMAND, IN_JOURNAL, TOP, Poprelayd, journalrelay

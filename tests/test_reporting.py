@@ -11,7 +11,6 @@ import pytest
 
 from journalrelay.event import Login, Lost
 from journalrelay.grant import login_key
-from journalrelay.policy import Verdict
 from journalrelay.reporting import bounded, style
 from journalrelay.reporting.bounded import Distinct, Spread, Top
 from journalrelay.reporting.chart import Plot, drawn
@@ -19,6 +18,7 @@ from journalrelay.reporting.floods import LEAST, Floods
 from journalrelay.reporting.gaps import LOST, Gaps
 from journalrelay.reporting.span import DAY_US, HOUR_US, MINUTE_US, MOST_BINS, MOST_MARKS, Span
 from journalrelay.reporting.tally import Tally
+from journalrelay.rules.policy import Verdict
 from lab.week import END_S
 from tests.support import address
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from journalrelay.cli import main
-from journalrelay.message import GRANTED, REFUSED, SOURCE_LOST, Kind
+from journalrelay.telling.message import GRANTED, REFUSED, SOURCE_LOST, Kind
 from lab.journald import Journald, Sender, login_line
 from lab.journalfile import entry, make_journal
 from lab.poprelayd import IN_JOURNAL, Poprelayd

@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journalrelay import clock, sessions
+from journalrelay import clock
 from journalrelay.event import Login, Logout, Revocation
-from journalrelay.logins import Logins
 from journalrelay.patterns.courier import COURIER
 from journalrelay.patterns.dovecot import DOVECOT
-from journalrelay.policy import Revocations, Rules, never_granted
-from journalrelay.recent import Recent
+from journalrelay.recognition.logins import Logins
 from journalrelay.relay import Relay
+from journalrelay.rules import sessions
+from journalrelay.rules.policy import Revocations, Rules, never_granted
+from journalrelay.rules.recent import Recent
 from lab.journald import login_line, logout_line
 from lab.journalfile import entry, make_journal
 from lab.record import FakeRecord

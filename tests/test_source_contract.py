@@ -7,16 +7,16 @@ from typing import Protocol
 
 import pytest
 
-from journalrelay import ledger
 from journalrelay.errors import NoInputError
 from journalrelay.event import Login
-from journalrelay.logins import Logins, matches
 from journalrelay.patterns import REGISTRY, Daemon
 from journalrelay.patterns.unvouched import identifiers, unvouched
+from journalrelay.recognition.logins import Logins, matches
 from journalrelay.sources.journal import JournalSource
 from journalrelay.sources.logfile import Logfiles, LogfileSource
 from journalrelay.sources.openjournal import Where
 from journalrelay.sources.source import Source
+from journalrelay.telling import ledger
 from lab import mailfile
 from lab.journald import login_line
 from lab.journalfile import entry, make_journal

@@ -14,8 +14,8 @@ import pytest
 
 from journalrelay.commands import units
 from journalrelay.commands.screen import lines
-from journalrelay.message import COUNTED, EXPIRED, GRANTED
-from journalrelay.teller import LISTED_AT_MOST
+from journalrelay.telling.message import COUNTED, EXPIRED, GRANTED
+from journalrelay.telling.teller import LISTED_AT_MOST
 from lab.journald import Journald, Sender, login_line
 from lab.poprelayd import COMMAND, IN_JOURNAL, TOP, Poprelayd
 from lab.wait import wait_for

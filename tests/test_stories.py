@@ -20,18 +20,18 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from journalrelay import clock
-from journalrelay.changes import Changes, Committed
 from journalrelay.cursor import CursorFile
 from journalrelay.errors import RelayError, TryAgainError
 from journalrelay.grant import Network
-from journalrelay.locks import take_daemon_lock
-from journalrelay.mapfile import MapFile
-from journalrelay.names import Names
+from journalrelay.map.changes import Changes, Committed
+from journalrelay.map.locks import take_daemon_lock
+from journalrelay.map.mapfile import MapFile
+from journalrelay.map.popmap import PopMap
 from journalrelay.patterns.dovecot import DOVECOT
-from journalrelay.policy import withdraw
-from journalrelay.popmap import PopMap
+from journalrelay.recognition.names import Names
+from journalrelay.recognition.resolve import Resolver
 from journalrelay.relay import Parts, Relay
-from journalrelay.resolve import Resolver
+from journalrelay.rules.policy import withdraw
 from lab import room
 from lab.memory import MemoryJournal, MemorySource
 from lab.mutants import mutants

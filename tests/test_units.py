@@ -12,8 +12,8 @@ import pytest
 from journalrelay.cli import journalrelay_parser, poprelayd_parser
 from journalrelay.config import KEYS
 from journalrelay.errors import ConfigError, NoInputError, PermissionRelayError, UsageError
-from journalrelay.message import COUNTED, EXPIRED, FAILED, NOTICE
 from journalrelay.site import RUNTIME, STATE
+from journalrelay.telling.message import COUNTED, EXPIRED, FAILED, NOTICE
 
 TOP = Path(__file__).resolve().parent.parent
 UNITS = TOP / "units"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from journalrelay.correlate import LONGEST_US
 from journalrelay.event import Login, Record
-from journalrelay.policy import Verdict
-from journalrelay.popmap import PopMap
+from journalrelay.map.popmap import PopMap
+from journalrelay.recognition.correlate import LONGEST_US
 from journalrelay.relay import Relay
+from journalrelay.rules.policy import Verdict
 from journalrelay.sources.journal import JournalSource
 from lab.journald import Journald, Sender, login_line
 from lab.journalfile import entry, make_journal

@@ -8,8 +8,8 @@ import os
 import sys
 
 from journalrelay.errors import PermissionRelayError, UnavailableError
-from journalrelay.ledger import Journal
 from journalrelay.site import Site
+from journalrelay.telling.ledger import Journal
 
 
 def need_root(verb: str) -> None:

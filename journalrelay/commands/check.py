@@ -5,17 +5,18 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from journalrelay import clock, ruleset, sendmailcf
+from journalrelay import clock
 from journalrelay.commands import NO
 from journalrelay.commands.address import typed_address
 from journalrelay.commands.live import in_words
 from journalrelay.errors import NoInputError, printable
 from journalrelay.grant import Address, client_keys, parse_key, spell
+from journalrelay.mailer import ruleset, sendmailcf
+from journalrelay.mailer.sendmailcf import Keyed
+from journalrelay.mailer.tables import Found, find
+from journalrelay.map.popmap import cut_short
 from journalrelay.options import Options, Parser, add_map
-from journalrelay.popmap import cut_short
-from journalrelay.sendmailcf import Keyed
 from journalrelay.site import Site
-from journalrelay.tables import Found, find
 
 HELP = "say whether an address may relay"
 EXAMPLE = "check 192.0.2.7"

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Mapping
 
 from journalrelay import clock
+from journalrelay.map.popmap import cut_short
 from journalrelay.options import Options, Parser, add_dry_run, add_map
-from journalrelay.popmap import cut_short
 from journalrelay.site import Site
 
 HELP = "remove what has expired"
@@ -36,8 +36,8 @@ def act(site: Site, options: Options) -> int:
 
 
 def _tell(site: Site, expired: Mapping[bytes, int]) -> None:
-    from journalrelay.log import in_journal
-    from journalrelay.teller import tell_expired
+    from journalrelay.telling.log import in_journal
+    from journalrelay.telling.teller import tell_expired
 
     if in_journal():
         tell_expired(site.log(), expired, site.config.shown)

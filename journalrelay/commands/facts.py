@@ -4,14 +4,15 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from journalrelay import clock, report
+from journalrelay import clock
 from journalrelay.commands import units
 from journalrelay.errors import NoInputError, PermissionRelayError, RelayError
 from journalrelay.history import History
-from journalrelay.locks import daemon_pid
-from journalrelay.message import COUNTED, EXPIRED
-from journalrelay.popmap import PopMap
+from journalrelay.map.locks import daemon_pid
+from journalrelay.map.popmap import PopMap
 from journalrelay.site import STATE, Site
+from journalrelay.telling import report
+from journalrelay.telling.message import COUNTED, EXPIRED
 
 Facts = dict[str, Any]
 _READ_AT_MOST = 500_000  # a second's reading

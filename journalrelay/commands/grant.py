@@ -3,16 +3,17 @@
 import os
 import sys
 
-from journalrelay import clock, ledger
-from journalrelay.changes import Changes
+from journalrelay import clock
 from journalrelay.commands import NO
 from journalrelay.commands.address import typed_network
 from journalrelay.commands.byhand import ledger_of, need_root
 from journalrelay.errors import UsageError
 from journalrelay.grant import map_key, spell
+from journalrelay.map.changes import Changes
 from journalrelay.options import Options, Parser, a_span, add_map, add_namespace
-from journalrelay.policy import never_granted, unspellable
+from journalrelay.rules.policy import never_granted, unspellable
 from journalrelay.site import Site
+from journalrelay.telling import ledger
 from journalrelay.timespan import format_span
 
 HELP = "let addresses relay, by hand"

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from journalrelay import clock, ledger
-from journalrelay.changes import Changes
+from journalrelay import clock
 from journalrelay.commands.byhand import ledger_of, need_root
 from journalrelay.commands.live import in_words
 from journalrelay.errors import ConfigError, DataError, UsageError, printable, translate
 from journalrelay.grant import Network, map_key, spell
+from journalrelay.map.changes import Changes
 from journalrelay.migration import dropin, oldmap, perl
 from journalrelay.migration.heirs import WANTED, Heirs, heirs
 from journalrelay.options import Options, Parser, a_file, add_dry_run, add_map, site_of
 from journalrelay.owner import as_owner, open_plain
 from journalrelay.site import Site
+from journalrelay.telling import ledger
 
 HELP = "take over from an older daemon"
 EXAMPLE = "import --dry-run popip.db"

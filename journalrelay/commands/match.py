@@ -14,14 +14,14 @@ from journalrelay import clock
 from journalrelay.commands import NO
 from journalrelay.errors import TryAgainError, UsageError, printable, translate
 from journalrelay.event import Record
-from journalrelay.finding import Finder, Finding
-from journalrelay.likeness import Kind, Kinds
 from journalrelay.options import Options, Parser, add_json, add_since, add_source
-from journalrelay.own import IDENTITY
 from journalrelay.relay import BATCH
 from journalrelay.site import Site
 from journalrelay.sources.journal import JournalSource
 from journalrelay.sources.text import TextLine, read_text
+from journalrelay.workshop.finding import Finder, Finding
+from journalrelay.workshop.likeness import Kind, Kinds
+from journalrelay.workshop.own import IDENTITY
 
 HELP = "say which pattern takes each line, and why not"
 EXAMPLE = "match /var/log/mail.log"

@@ -10,7 +10,7 @@ from journalrelay.commands.progress import Progress
 from journalrelay.errors import UsageError, printable
 from journalrelay.event import NOWHERE, Login, Record
 from journalrelay.grant import parse_key, spell
-from journalrelay.locks import no_daemon
+from journalrelay.map.locks import no_daemon
 from journalrelay.options import (
     Options,
     Parser,
@@ -21,8 +21,8 @@ from journalrelay.options import (
     add_source,
     add_state,
 )
-from journalrelay.policy import Verdict
 from journalrelay.relay import Parts, Relay
+from journalrelay.rules.policy import Verdict
 from journalrelay.site import Site
 from journalrelay.sources.source import Source
 

@@ -22,16 +22,16 @@ from journalrelay.event import Login, Record
 from journalrelay.history import History
 from journalrelay.options import Options, Parser, a_file, a_time, add_map, add_source
 from journalrelay.owner import as_owner, open_plain
-from journalrelay.policy import Verdict
+from journalrelay.recognition.strangers import Strangers
 from journalrelay.relay import Parts, Relay
 from journalrelay.reporting.gaps import Speaker
 from journalrelay.reporting.page import About, page
 from journalrelay.reporting.span import Span
 from journalrelay.reporting.tally import TOLD, Tally
+from journalrelay.rules.policy import Verdict
 from journalrelay.site import Site
 from journalrelay.sources.journal import JournalSource
 from journalrelay.sources.openjournal import JournalRecord, add_matches, open_reader
-from journalrelay.strangers import Strangers
 
 HELP = "make a page with plots of what the journal says"
 EXAMPLE = "report --since -7d > report.html"

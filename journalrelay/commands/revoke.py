@@ -2,15 +2,16 @@
 
 import os
 
-from journalrelay import clock, ledger
-from journalrelay.changes import Changes
+from journalrelay import clock
 from journalrelay.commands.address import revoked_network
 from journalrelay.commands.byhand import ledger_of, need_root
 from journalrelay.errors import NoInputError, UnavailableError, UsageError
 from journalrelay.grant import Network, spell
+from journalrelay.map.changes import Changes
 from journalrelay.options import Options, Parser, add_map, add_namespace
-from journalrelay.policy import withdraw
+from journalrelay.rules.policy import withdraw
 from journalrelay.site import Site
+from journalrelay.telling import ledger
 
 HELP = "withdraw what was granted"
 EXAMPLE = "revoke 192.0.2.7"

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from journalrelay.commands.live import in_words
 from journalrelay.errors import printable
-from journalrelay.report import named
+from journalrelay.telling.report import named
 from journalrelay.timespan import format_time
 
 _COLOURS = {"good": "32", "bad": "31", "odd": "33"}  # ECMA-48, SGR

@@ -29,7 +29,7 @@ def act(site: Site, options: Options) -> int:
     if options.json:
         print(json.dumps(facts))
     elif options.prometheus or options.openmetrics:
-        from journalrelay.metrics import metrics, openmetrics, prometheus
+        from journalrelay.telling.metrics import metrics, openmetrics, prometheus
 
         text = openmetrics if options.openmetrics else prometheus
         print(text(metrics(facts, __version__)), end="")

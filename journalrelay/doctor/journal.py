@@ -7,9 +7,9 @@ from journalrelay import clock
 from journalrelay.doctor.diagnosis import Diagnosis, note, well, wrong
 from journalrelay.doctor.host import ask
 from journalrelay.errors import PermissionRelayError, RelayError
-from journalrelay.logins import LOST_MATCHES, matches
 from journalrelay.patterns import Daemon
 from journalrelay.patterns.identity import Like
+from journalrelay.recognition.logins import LOST_MATCHES, matches
 from journalrelay.site import Site
 from journalrelay.sources.journal import JournalSource
 from journalrelay.timespan import format_span

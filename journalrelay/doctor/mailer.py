@@ -6,10 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from journalrelay import libdb
 from journalrelay.doctor.diagnosis import Diagnosis, well, wrong
 from journalrelay.doctor.host import Process, ask, process
-from journalrelay.sendmailcf import CF, Keyed, maps
+from journalrelay.mailer.sendmailcf import CF, Keyed, maps
+from journalrelay.map import libdb
 from journalrelay.site import Site
 
 _PART = "sendmail"

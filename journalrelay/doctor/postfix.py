@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from journalrelay.doctor.diagnosis import Diagnosis, note, well, wrong
 from journalrelay.doctor.host import ask
 from journalrelay.doctor.units import EXPIRE, TIMER
+from journalrelay.map.spelling import SPELLINGS
 from journalrelay.site import Site
-from journalrelay.spelling import SPELLINGS
 
 _PART = "postfix"
 _LISTS = ("smtpd_relay_restrictions", "smtpd_recipient_restrictions")

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from journalrelay import clock, report
+from journalrelay import clock
 from journalrelay.doctor.diagnosis import Diagnosis, note, well, wrong
 from journalrelay.doctor.host import ask
 from journalrelay.errors import RelayError
 from journalrelay.owner import apart
 from journalrelay.site import Site
 from journalrelay.sources.received import host_of
+from journalrelay.telling import report
 from journalrelay.timespan import format_span
 
 CONF = Path("/etc/systemd/journal-remote.conf")

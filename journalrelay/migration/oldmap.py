@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from journalrelay.grant import Network, fold, parse_address, parse_key
 from journalrelay.migration import btree185, dump, hash185, laterdb
-from journalrelay.policy import Rules, never_granted, unspellable
+from journalrelay.rules.policy import Rules, never_granted, unspellable
 
 _TAG = re.compile(rb"POP:", re.IGNORECASE)  # pop-before-smtp's contrib/popauth.m4
 _TIME = re.compile(rb"[0-9]{1,12}")

@@ -3,7 +3,7 @@
 Source: libs/imap/imaplogin.C, pop3login.C, imapd.C, pop3dserver.C, and lines recorded from 1.0.16
 (Debian 12) and 1.4. What they write goes through courierlogger, which cuts at 511 bytes and logs
 the pieces with the same fields, and before authentication the client has its text in there: see
-journalrelay/forgery.py.
+journalrelay/recognition/forgery.py.
 """
 
 import re

@@ -3,13 +3,13 @@ users from many addresses, lines of strangers that read as logins."""
 
 from collections.abc import Iterator
 
-from journalrelay.message import Shown
 from journalrelay.reporting.bounded import Row
 from journalrelay.reporting.chart import Plot, drawn, strip
 from journalrelay.reporting.floods import LEAST, Flood
 from journalrelay.reporting.markup import isolated, number, table, text
 from journalrelay.reporting.reasons import OWN
 from journalrelay.reporting.tally import Tally
+from journalrelay.telling.message import Shown
 from journalrelay.timespan import format_span, format_time
 
 REFUSALS = 10  # of an address

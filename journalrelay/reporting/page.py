@@ -7,7 +7,6 @@ forgotten, the page forbids itself scripts, and whatever is elsewhere.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from journalrelay.message import Shown
 from journalrelay.reporting import style
 from journalrelay.reporting.attacks import attacks, count_attacks
 from journalrelay.reporting.chart import Plot, drawn, strip
@@ -15,6 +14,7 @@ from journalrelay.reporting.gaps import KINDS, LOST, Gap
 from journalrelay.reporting.markup import about, bar, isolated, number, share, table, text
 from journalrelay.reporting.reasons import meaning
 from journalrelay.reporting.tally import BY_HAND, OPENED, REVOKED, RUN_OUT, Tally
+from journalrelay.telling.message import Shown
 from journalrelay.timespan import format_span, format_time
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 
 from journalrelay.event import NOWHERE, Login, Lost
 from journalrelay.grant import parse_key, spell
-from journalrelay.message import (
+from journalrelay.reporting.bounded import Distinct, Spread, Top
+from journalrelay.reporting.floods import Floods
+from journalrelay.reporting.gaps import UNREAD, UNWRITTEN, Gaps, Speaker
+from journalrelay.reporting.span import Span
+from journalrelay.rules.policy import Verdict
+from journalrelay.telling.message import (
     COUNTED,
     EXPIRED,
     FAULT,
@@ -22,11 +27,6 @@ from journalrelay.message import (
     STOPPED,
     Kind,
 )
-from journalrelay.policy import Verdict
-from journalrelay.reporting.bounded import Distinct, Spread, Top
-from journalrelay.reporting.floods import Floods
-from journalrelay.reporting.gaps import UNREAD, UNWRITTEN, Gaps, Speaker
-from journalrelay.reporting.span import Span
 
 TOLD = (
     *(GRANTED, EXPIRED, COUNTED, HAND_GRANT, HAND_REVOCATION),

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from journalrelay.config import Config
 from journalrelay.errors import NoInputError, RelayError, UnavailableError
-from journalrelay.logins import matches
 from journalrelay.patterns import Daemon
 from journalrelay.patterns.unvouched import identifiers, unread, unvouched
+from journalrelay.recognition.logins import matches
 from journalrelay.sources.journal import JournalSource
 from journalrelay.sources.openjournal import Where
 from journalrelay.sources.source import Source

@@ -15,7 +15,7 @@ from itertools import repeat
 
 from journalrelay import clock
 from journalrelay.errors import RelayError, TryAgainError
-from journalrelay.repeats import Repeats
+from journalrelay.rules.repeats import Repeats
 from journalrelay.sources.openjournal import (
     UNCHANGED,
     JournalRecord,

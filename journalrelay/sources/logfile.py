@@ -16,7 +16,7 @@ from typing import NamedTuple
 from journalrelay import clock
 from journalrelay.errors import NoInputError, PermissionRelayError, printable
 from journalrelay.event import Record
-from journalrelay.repeats import Repeats
+from journalrelay.rules.repeats import Repeats
 from journalrelay.sources.logline import Hosts, LogRecord
 from journalrelay.sources.reading import Reading
 from journalrelay.sources.rotation import is_rotated

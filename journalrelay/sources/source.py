@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from journalrelay.event import Record
-from journalrelay.repeats import Repeats
+from journalrelay.rules.repeats import Repeats
 
 
 class Source(Protocol):

@@ -17,7 +17,7 @@ from journalrelay.patterns.identity import LOGIN_UID, SYSTEM_UID, Values, socket
 from journalrelay.patterns.linear import doubt
 from journalrelay.patterns.pattern import SERVICES, Tells
 from journalrelay.settings import Fault, Settings
-from journalrelay.trial import faults
+from journalrelay.workshop.trial import faults
 
 GROUPS = ("user", "address", "server", "service", "session")
 TRANSPORTS = ("syslog", "journal", "stdout")

@@ -23,9 +23,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from journalrelay.due import Due
 from journalrelay.errors import DataError, NoInputError, RelayError, TryAgainError, translate
-from journalrelay.locks import WAIT_S, acquire, daemon_lock, note_map, noted_map
+from journalrelay.map.due import Due
+from journalrelay.map.locks import WAIT_S, acquire, daemon_lock, note_map, noted_map
 from journalrelay.owner import as_owner, open_plain
 
 

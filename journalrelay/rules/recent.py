@@ -7,9 +7,9 @@ some place on first shows the logins before it, as far back as ``relay.window``,
 
 from journalrelay.event import Login, Logout, Revocation
 from journalrelay.grant import map_key
-from journalrelay.limits import Known, Limits
-from journalrelay.policy import Revocations, Rules, Verdict, decide, revoked_keys
-from journalrelay.sessions import Session, Sessions
+from journalrelay.rules.limits import Known, Limits
+from journalrelay.rules.policy import Revocations, Rules, Verdict, decide, revoked_keys
+from journalrelay.rules.sessions import Session, Sessions
 
 
 class Recent:

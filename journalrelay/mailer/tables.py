@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from journalrelay import libdb, pages
 from journalrelay.errors import RelayError
-from journalrelay.locks import acquire
+from journalrelay.mailer.sendmailcf import Keyed
+from journalrelay.map import libdb, pages
+from journalrelay.map.locks import acquire
 from journalrelay.owner import apart, become_owner, open_plain
-from journalrelay.sendmailcf import Keyed
 
 
 class Found(NamedTuple):

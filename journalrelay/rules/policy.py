@@ -6,10 +6,10 @@ from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from journalrelay.changes import Changes
 from journalrelay.event import HandGrant, Login, Revocation
 from journalrelay.grant import Address, Network, client_keys, login_key, map_key
-from journalrelay.spelling import opens_others
+from journalrelay.map.changes import Changes
+from journalrelay.map.spelling import opens_others
 
 _CUT = b"..."  # how Dovecot ends a name that it does not show whole
 

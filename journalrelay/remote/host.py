@@ -16,13 +16,13 @@ from journalrelay import clock
 from journalrelay.cursor import CursorFile, Place
 from journalrelay.errors import DataError, RelayError, TryAgainError
 from journalrelay.event import Login, Lost, Record
-from journalrelay.hostclock import Clock
-from journalrelay.logins import Logins, matches
 from journalrelay.patterns import Daemon
+from journalrelay.recognition.logins import Logins, matches
+from journalrelay.remote.hostclock import Clock
+from journalrelay.rules.trust import Trust
 from journalrelay.sources.journal import JournalSource
 from journalrelay.sources.openjournal import Where, open_reader
 from journalrelay.sources.received import Received
-from journalrelay.trust import Trust
 
 _SLACK_US = 60_000_000  # by which a file's time may be off from when it was written
 _SILENT_S = 60.0

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from journalrelay.errors import printable
-from journalrelay.ledger import Journal
-from journalrelay.message import FAULT, Kind
+from journalrelay.telling.ledger import Journal
+from journalrelay.telling.message import FAULT, Kind
 
 Log = Callable[..., None]
 

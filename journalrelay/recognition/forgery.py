@@ -7,8 +7,8 @@ away (it keeps the original as SYSLOG_RAW then). So a line counts only if the en
 the same process, is known and whole. courierlogger cuts at 511 bytes, mailutils' imap4d at 8187.
 """
 
-from journalrelay.correlate import LONGEST_US
 from journalrelay.event import Process, Record
+from journalrelay.recognition.correlate import LONGEST_US
 
 CUT = 500  # bytes; no whole line of theirs is as long
 MOST = 10_000

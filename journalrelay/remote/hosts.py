@@ -13,9 +13,9 @@ from journalrelay import clock
 from journalrelay.cursor import CursorFile, Place
 from journalrelay.errors import printable
 from journalrelay.event import Login
-from journalrelay.host import Host, Remark, Told, Ways
+from journalrelay.remote.host import Host, Remark, Told, Ways
+from journalrelay.rules.trust import Trust
 from journalrelay.sources.received import Received
-from journalrelay.trust import Trust
 
 _NAMED_AT_MOST = 20
 

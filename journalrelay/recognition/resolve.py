@@ -12,7 +12,7 @@ from collections import deque
 
 from journalrelay import clock
 from journalrelay.grant import Address, parse_address
-from journalrelay.names import MOST, Answer
+from journalrelay.recognition.names import MOST, Answer
 
 # A lookup that nobody waits for any more still holds its thread until libc gives up: soon, but
 # after a lost packet (resolv.conf(5)). Eight of them ask for 100 names a second and more.

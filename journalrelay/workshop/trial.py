@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterable, Iterator
 
 from journalrelay.entry import Entry
-from journalrelay.finding import misfit, unfit, unread, unsound
 from journalrelay.grant import Address, parse_address
 from journalrelay.patterns import Daemon, Dispatch, Pattern
 from journalrelay.patterns.fit import fit
 from journalrelay.patterns.identity import Like, example
 from journalrelay.patterns.pattern import Line, read, sound
+from journalrelay.workshop.finding import misfit, unfit, unread, unsound
 
 _LIES = {4: b"203.0.113.66", 6: b"2001:db8:bad::66"}
 

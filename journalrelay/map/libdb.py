@@ -1,7 +1,7 @@
 """Berkeley DB: the one room that knows it.
 
 Debian's sendmail and python3-bsddb3 use the same version, 5.3. It trusts what it reads: whoever
-lets it at a file has looked at that with :mod:`journalrelay.pages`, and is not root if it is
+lets it at a file has looked at that with :mod:`journalrelay.map.pages`, and is not root if it is
 another user's.
 """
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from journalrelay.errors import UnavailableError
 from journalrelay.event import HandGrant, Record, Revocation
 from journalrelay.grant import Network, parse_network, spell
-from journalrelay.message import HAND_GRANT, HAND_REVOCATION, Kind
+from journalrelay.telling.message import HAND_GRANT, HAND_REVOCATION, Kind
 
 _OPENING = b"relay by hand: "
 _MACHINE = Path("/etc/machine-id")

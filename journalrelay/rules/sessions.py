@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from journalrelay.event import Login, Logout
 from journalrelay.grant import Address, login_key
-from journalrelay.limits import Place, key_id, place_of
-from journalrelay.policy import Rules, end_s
+from journalrelay.rules.limits import Place, key_id, place_of
+from journalrelay.rules.policy import Rules, end_s
 
 # More than a host serves at once; where as many are open, a further one holds nothing.
 MOST = 100_000

@@ -10,7 +10,7 @@ from typing import Any
 from journalrelay.errors import DataError, translate
 from journalrelay.event import Login, Lost
 from journalrelay.owner import as_owner, open_plain, read_plain
-from journalrelay.policy import Verdict
+from journalrelay.rules.policy import Verdict
 from journalrelay.timespan import format_time
 
 _LARGEST = (1 << 63) - 1

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from journalrelay.event import Login
 from journalrelay.grant import Network
-from journalrelay.places import LATEST_S, Ends, Table, word
-from journalrelay.policy import Rules, Verdict
+from journalrelay.rules.places import LATEST_S, Ends, Table, word
+from journalrelay.rules.policy import Rules, Verdict
 
 _HALF = (1 << 32) - 1
 

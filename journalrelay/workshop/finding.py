@@ -1,22 +1,22 @@
 """What the patterns find in a record, and why one that is nearly taken is not.
 
-The daemon asks for logins only (journalrelay/logins.py). Here every pattern is asked, of all
-daemons that are known, and the nearest one says why not.
+The daemon asks for logins only (journalrelay/recognition/logins.py). Here every pattern is asked,
+of all daemons that are known, and the nearest one says why not.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from journalrelay.correlate import Connections
 from journalrelay.entry import Entry
 from journalrelay.event import NOWHERE, Login, Process, Record
 from journalrelay.grant import Address, parse_address
-from journalrelay.logins import Logins
 from journalrelay.patterns import Daemon, Told
 from journalrelay.patterns.fit import Fit, fit
 from journalrelay.patterns.identity import Fields, Like, example
 from journalrelay.patterns.pattern import LONGEST, Line, read, sound
+from journalrelay.recognition.correlate import Connections
+from journalrelay.recognition.logins import Logins
 
 NEAR = 5  # bytes that a pattern spells out and a line has, for it to be called near
 

@@ -6,8 +6,6 @@ It is in memory only: whoever reads from some place on first shows the records b
 
 from collections.abc import Iterable
 
-from journalrelay import correlate
-from journalrelay.correlate import Connections
 from journalrelay.event import (
     NOWHERE,
     Login,
@@ -18,10 +16,12 @@ from journalrelay.event import (
     claimed_process_of,
     process_of,
 )
-from journalrelay.forgery import Predecessors
 from journalrelay.patterns import Daemon, Dispatch, Told, identity
 from journalrelay.patterns.identity import Like, Values, listed
-from journalrelay.repeats import Repeats
+from journalrelay.recognition import correlate
+from journalrelay.recognition.correlate import Connections
+from journalrelay.recognition.forgery import Predecessors
+from journalrelay.rules.repeats import Repeats
 
 # systemd's SD_MESSAGE_JOURNAL_DROPPED: journald's rate limit has swallowed entries of a unit. It
 # says so right before the next entry of that unit.

@@ -1,13 +1,13 @@
 """popip.db, the map that sendmail asks.
 
 Key: an address as :mod:`journalrelay.grant` spells it, or in the file as
-:mod:`journalrelay.spelling` says. Value: expiry, decimal seconds since the epoch. It is changed in
-place while sendmail reads it, as :mod:`journalrelay.mapfile` says.
+:mod:`journalrelay.map.spelling` says. Value: expiry, decimal seconds since the epoch. It is changed
+in place while sendmail reads it, as :mod:`journalrelay.map.mapfile` says.
 
 A hash file is made with room, so that no commit splits a bucket: a kill between two page writes
 then leaves a valid map. It is changed some hundred keys a lock. When its room is used up, and for
 every change of a btree file, the map is written anew beside, without the lock, and renamed into
-place if it has not changed meanwhile. What expires is found in :mod:`journalrelay.due`.
+place if it has not changed meanwhile. What expires is found in :mod:`journalrelay.map.due`.
 """
 
 import errno
@@ -22,15 +22,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from journalrelay import libdb, pages
-from journalrelay.changes import Changes, Committed, apply
-from journalrelay.due import filed
 from journalrelay.errors import DataError, NoInputError
-from journalrelay.libdb import db
-from journalrelay.locks import WAIT_S, let_others
-from journalrelay.mapfile import MapFile, explained, identity_of, is_loose
+from journalrelay.map import libdb, pages
+from journalrelay.map.changes import Changes, Committed, apply
+from journalrelay.map.due import filed
+from journalrelay.map.libdb import db
+from journalrelay.map.locks import WAIT_S, let_others
+from journalrelay.map.mapfile import MapFile, explained, identity_of, is_loose
+from journalrelay.map.spelling import SPELLINGS
 from journalrelay.owner import open_plain
-from journalrelay.spelling import SPELLINGS
 
 _PAGE_SIZE = 4096
 # libdb splits a bucket when more than _FILL pairs stand on its page. At an average of _LOAD the

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Mapping
 
 from journalrelay import clock
-from journalrelay.changes import Committed
 from journalrelay.errors import printable
 from journalrelay.event import NOWHERE, Login, Lost, Record
 from journalrelay.grant import parse_key, spell
-from journalrelay.log import Log
-from journalrelay.message import (
+from journalrelay.map.changes import Committed
+from journalrelay.rules.policy import Verdict
+from journalrelay.telling.log import Log
+from journalrelay.telling.message import (
     COUNTED,
     EXPIRED,
     FAULT,
@@ -31,8 +32,7 @@ from journalrelay.message import (
     Kind,
     Shown,
 )
-from journalrelay.policy import Verdict
-from journalrelay.report import Report, named
+from journalrelay.telling.report import Report, named
 
 LISTED_AT_MOST = 20
 _REMEMBERED_AT_MOST = 1000

@@ -1,0 +1,1 @@
+"""How sendmail decides here: its configuration, its tables, and the way of its ruleset."""

@@ -1,0 +1,1 @@
+"""What is told: to the journal, which keeps it, and to people."""
