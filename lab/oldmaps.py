@@ -2,7 +2,7 @@
 
     python3 -m lab.oldmaps DIRECTORY    writes those of 1.85 anew (tests/corpus/oldmaps)
 
-Berkeley DB 1.85 is the library of Debian 12's package libdb1-compat, which Debian 13 no longer has;
+Berkeley DB 1.85 is the library of Debian's package libdb1-compat, which comes without headers;
 its own db_dump185 prints what the files hold. Of Berkeley DB 2 to 4 Debian has no library: `aged`
 takes a file of 5.3 back to their heads and page types, and 5.3's own upgrade is the judge of it.
 """

@@ -1,4 +1,5 @@
-"""Btree files of Berkeley DB 1.85, which no library or tool of Debian 13 reads.
+"""Btree files of Berkeley DB 1.85, read here so that nothing must be installed
+for one import: Debian's libdb1-compat has a db_dump185 for them, and no binding to Python.
 
 Layout: btree.h of Berkeley DB 1.85 (4.4BSD, libdb1), in the byte order of the machine that wrote
 it. A page that was given up keeps what stood on it, so that the leaves are read in their chain.

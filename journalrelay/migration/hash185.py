@@ -1,4 +1,5 @@
-"""Hash files of Berkeley DB 1.85, which no library or tool of Debian 13 reads.
+"""Hash files of Berkeley DB 1.85, read here so that nothing must be installed
+for one import: Debian's libdb1-compat has a db_dump185 for them, and no binding to Python.
 
 Layout: hash.h, page.h and hash_page.c of Berkeley DB 1.85 (4.4BSD, libdb1). The head is in network
 byte order, whatever machine wrote it; ``lorder`` says in which order the pages are. A page that was
