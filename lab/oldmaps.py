@@ -1,6 +1,6 @@
 """Old maps for the tests: written by Berkeley DB 1.85 itself, or made of a map of 5.3.
 
-    python3 -m lab.oldmaps DIRECTORY    writes those of 1.85 anew (tests/corpus/oldmaps)
+    python3 -m lab.oldmaps DIRECTORY    writes those of 1.85 anew (tests/oldmaps)
 
 Berkeley DB 1.85 is the library of Debian's package libdb1-compat, which comes without headers;
 its own db_dump185 prints what the files hold. Of Berkeley DB 2 to 4 Debian has no library: `aged`

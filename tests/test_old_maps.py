@@ -17,7 +17,7 @@ from lab.oldmaps import aged, many
 from lab.sendmail import makemap
 from tests.support import db
 
-CORPUS = Path(__file__).parent / "corpus" / "oldmaps"
+CORPUS = Path(__file__).parent / "oldmaps"
 FILES = sorted(CORPUS.glob("*.db"))
 LEFT = {key: value for n, (key, value) in enumerate(many(600).items()) if n % 3}
 NOW_S = 1_795_399_000
