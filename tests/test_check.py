@@ -209,7 +209,8 @@ def test_root_reads_nobodys_table_as_root(
     os.chown(table.with_name("localip.db"), 1234, 1234)
     usual_cf.write_text(usual_cf.read_text().replace(f"{mta.mail}/localip", str(table)))
     program = (
-        "import os, sys; from journalrelay import cli, libdb; real = libdb.opened\n"
+        "import os, sys; from journalrelay import cli; from journalrelay.map import libdb\n"
+        "real = libdb.opened\n"
         "def opened(*given):\n"
         "    name = os.readlink(f'/proc/self/fd/{given[1]}')\n"
         "    os.write(2, f'{name} {os.getresuid()}\\n'.encode())\n"
