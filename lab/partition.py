@@ -2,6 +2,7 @@
 hosts, strangers' do not, links are cut and programs killed, and in the end both maps are the
 truth."""
 
+import json
 import random
 import ssl
 import tempfile
@@ -70,6 +71,8 @@ class Partition:
         return (
             self.installation,
             self.everywhere,
+            self.status,
+            self.doctor,
             self.strangers,
             self.partitions,
             self.delay,
@@ -94,6 +97,27 @@ class Partition:
                 self._await_relayed(relay, address)
             slowest_s = max(slowest_s, time.monotonic() - began_s)
         return f"{len(self._ways)} of {len(self._ways)} ways, the slowest after {slowest_s:.2f} s"
+
+    def status(self) -> str:
+        """`journalrelay status` tells of each POP host, to people and to programs."""
+        names = {f"{pop}.example" for pop in self._cluster.pops}
+        for relay in self._cluster.relays:
+            told = json.loads(self._cluster.hosts[relay].run("journalrelay status --json"))
+            logins = {name: host["logins"] > 0 for name, host in told["hosts"].items()}
+            expect(f"logins of each host at {relay}", logins, dict.fromkeys(names, True))
+        lines = self._cluster.hosts[self._cluster.relays[0]].run("journalrelay status").splitlines()
+        return "\n".join(line for line in lines if any(name in line for name in names))
+
+    def doctor(self) -> str:
+        """`journalrelay doctor` finds nothing; then what is broken, and its mend mends that."""
+        for relay in self._cluster.relays:
+            expect(f"faults of {relay}", self._faults(relay), {})
+            self._on(relay, "systemctl stop nginx")
+            ((what, mend),) = self._faults(relay).items()
+            expect("what is said", "nginx" in what, True)
+            self._on(relay, mend)
+            expect(f"faults of {relay}", self._faults(relay), {})
+        return f"{what}: {mend}"
 
     def strangers(self) -> str:
         """Who has no certificate of ours is not listened to, nor a host that nobody asked for."""
@@ -168,6 +192,11 @@ class Partition:
         host.await_active()
         host.edit_mc("MAILER_DEFINITIONS\n", f"{FEATURE}MAILER_DEFINITIONS\n")
         host.make_sendmail_cf()
+
+    def _faults(self, relay: str) -> dict[str, str]:
+        """Return what is wrong with a relay host, each with what mends it."""
+        found = json.loads(self._cluster.hosts[relay].attempt("journalrelay doctor --json").stdout)
+        return {one["what"]: one["mend"] for one in found if one["word"] == "wrong"}
 
     def _await_relayed(self, relay: str, address: str) -> None:
         session = self._session(relay, address)
