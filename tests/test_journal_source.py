@@ -215,12 +215,15 @@ def test_a_reader_sees_what_comes_after_rotation_kill_and_vacuum(journald: Journ
 def test_a_journal_that_becomes_persistent_meanwhile_is_followed() -> None:
     with Journald(Storage="auto") as journald, Sender() as sender:
         persistent = Path("/var/log/journal") / journald.directory.name
-        shutil.rmtree(persistent.parent, ignore_errors=True)
+        before = persistent.parent.stat()
+        shutil.rmtree(persistent.parent)
         journald.restart()
         made = source(Where())
         made.seek_time(now_us() - 900_000_000)
         assert follow(made) == []
         persistent.mkdir(parents=True)
+        shutil.chown(persistent.parent, before.st_uid, before.st_gid)
+        persistent.parent.chmod(before.st_mode)
         journald.restart()
         journald.flush()
         sender.send(login_line("192.0.2.1"))
