@@ -102,9 +102,10 @@ class Partition:
         """`journalrelay status` tells of each POP host, to people and to programs."""
         names = {f"{pop}.example" for pop in self._cluster.pops}
         for relay in self._cluster.relays:
-            told = json.loads(self._cluster.hosts[relay].run("journalrelay status --json"))
-            logins = {name: host["logins"] > 0 for name, host in told["hosts"].items()}
-            expect(f"logins of each host at {relay}", logins, dict.fromkeys(names, True))
+            wait_for(  # the daemon writes its report once a second
+                lambda relay=relay: self._heard(relay) == names,  # type: ignore[misc]
+                f"{relay}'s status to tell of logins at each host",
+            )
         lines = self._cluster.hosts[self._cluster.relays[0]].run("journalrelay status").splitlines()
         return "\n".join(line for line in lines if any(name in line for name in names))
 
@@ -192,6 +193,11 @@ class Partition:
         host.await_active()
         host.edit_mc("MAILER_DEFINITIONS\n", f"{FEATURE}MAILER_DEFINITIONS\n")
         host.make_sendmail_cf()
+
+    def _heard(self, relay: str) -> set[str]:
+        """Return the hosts of which a relay host's status tells logins."""
+        told = json.loads(self._cluster.hosts[relay].run("journalrelay status --json"))
+        return {name for name, host in told["hosts"].items() if host["logins"]}
 
     def _faults(self, relay: str) -> dict[str, str]:
         """Return what is wrong with a relay host, each with what mends it."""
