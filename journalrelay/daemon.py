@@ -213,9 +213,8 @@ class Daemon:
         if why:
             self._teller.fault(why)
         if not self._in_lull() or time.monotonic() >= self._save_due_s:
-            self._relay.save(
-                now=False
-            )  # with a second look, the dearest part where there are many files
+            # with a second look, the dearest part where there are many files
+            self._relay.save(now=False)
             self._save_due_s = time.monotonic() + _LULL_SAVE_S
         if self._site.config.rules.spelling == "postfix":  # which does not look at the time
             self._teller.expired(self._popmap.expire(clock.now_us() // 1_000_000))
