@@ -261,9 +261,11 @@ def test_what_is_not_logged_is_not_shown(
     journald: Journald, place: Path, hidden: str, user: None, daemon_name: str | None
 ) -> None:
     config = f"[log]\n{hidden} = false\n"
-    with Poprelayd(place, config=config, wrapper=IN_JOURNAL) as daemon:
-        with Sender() as dovecot:
-            dovecot.send(login_line("192.0.2.7", "anna"))
+    with (
+        Poprelayd(place, config=config, wrapper=IN_JOURNAL) as daemon,
+        Sender() as dovecot,  # stays until journald has looked who it is
+    ):
+        dovecot.send(login_line("192.0.2.7", "anna"))
         wait_for(lambda: journald.entries(f"MESSAGE_ID={GRANTED.id}"), "the entry of the grant")
         row = rows(daemon)["192.0.2.7"]
     assert (row["user"], row["daemon"]) == (user, daemon_name)
