@@ -74,7 +74,7 @@ def test_what_expired_is_counted_by_what_expire_told(
     assert facts(daemon)["expired"] == 0
     with Sender() as dovecot:
         dovecot.send_many([login_line(address(n)) for n in range(count)])
-    expire(daemon, count)
+        expire(daemon, count)
     journald.sync()
     kind = EXPIRED if count <= LISTED_AT_MOST else COUNTED
     assert journald.entries(f"MESSAGE_ID={kind.id}", "RELAY_EVENT=expired") or kind == EXPIRED
@@ -88,7 +88,7 @@ def test_what_expired_before_the_daemon_was_reloaded_does_not_count(
 ) -> None:
     with Sender() as dovecot:
         dovecot.send(login_line("192.0.2.7"))
-    expire(daemon, 1)
+        expire(daemon, 1)
     journald.sync()
     assert facts(daemon)["expired"] == 1
     daemon.reload()
@@ -99,7 +99,7 @@ def test_where_the_journal_begins_later_that_is_said(daemon: Poprelayd, journald
     journald.rotate()
     with Sender() as dovecot:
         dovecot.send(login_line("192.0.2.7"))
-    wait_for(lambda: journald.entries(f"MESSAGE_ID={GRANTED.id}"), "the grant")
+        wait_for(lambda: journald.entries(f"MESSAGE_ID={GRANTED.id}"), "the grant")
     journald.vacuum()
     found = facts(daemon)
     assert found["expired_from_us"] > found["since_us"]
