@@ -7,13 +7,18 @@ four groups, ``ipv6:2001:db8:1:2``.
 
 import ipaddress
 import re
+import struct
 from functools import lru_cache
-from socket import AF_INET, inet_ntoa, inet_pton
+from socket import AF_INET, AF_INET6, inet_ntoa, inet_pton
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 IPV6 = b"ipv6:"
+_KEY, _KEY_64 = IPV6 + b"%x" + b":%x" * 7, IPV6 + b"%x" + b":%x" * 3
+_COLON = ord(":")  # a number is found in a tenth of the time of a text of one byte
+_GROUPS = struct.Struct(">8H")
+_MAPPED = 0xFFFF  # what stands above the IPv4 address in ::ffff:0:0/96
 _HOST = re.compile(rb"[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}\.[A-Za-z][A-Za-z0-9-]{0,62}")
 
 
@@ -24,15 +29,16 @@ def parse_address(text: bytes) -> Address | None:
     An IPv4 address inside IPv6 (``::ffff:192.0.2.7``) is the IPv4 address; a zone (``%eth0``)
     makes an address unusable, since sendmail never asks for one.
     """
+    family = AF_INET6 if _COLON in text else AF_INET
     try:
-        if b":" not in text:
-            return ipaddress.IPv4Address(int.from_bytes(inet_pton(AF_INET, text.decode("ascii"))))
-        address = ipaddress.ip_address(text.decode("ascii"))
+        number = int.from_bytes(inet_pton(family, text.decode("ascii")))
     except (ValueError, OSError):
         return None
-    if isinstance(address, ipaddress.IPv6Address):
-        return None if address.scope_id else address.ipv4_mapped or address
-    return address
+    if family == AF_INET:
+        return ipaddress.IPv4Address(number)
+    if number >> 32 == _MAPPED:
+        return ipaddress.IPv4Address(number & 0xFFFFFFFF)
+    return ipaddress.IPv6Address(number)
 
 
 def parse_host(text: bytes) -> str | None:
@@ -55,9 +61,8 @@ def login_key(address: Address, ipv6_prefix: int) -> bytes:
     """Return the key under which a login from ``address`` is granted: itself, or its /64."""
     if address.version == 4:
         return inet_ntoa(address.packed).encode()
-    packed = address.packed[: ipv6_prefix // 8]
-    groups = [b"%x" % int.from_bytes(packed[at : at + 2]) for at in range(0, len(packed), 2)]
-    return IPV6 + b":".join(groups)
+    groups = _GROUPS.unpack(address.packed)
+    return _KEY % groups if ipv6_prefix == 128 else _KEY_64 % groups[:4]
 
 
 def map_key(network: Network) -> bytes:

@@ -57,6 +57,29 @@ def test_the_private_calls_do_what_is_needed_of_them(place: Path) -> None:
     assert made.last_time_us() == BASE_US
 
 
+def test_fields_are_the_same_however_many_are_asked_for(place: Path) -> None:
+    """Of entries that are asked for many, all fields are taken at once."""
+    names = ("_EXE", "_UID", "TWICE", "NOT_UTF8", "LONG", "NONE", "MESSAGE")
+    extra = [("TWICE", "one"), ("TWICE", "two"), ("NOT_UTF8", b"\xff\n"), ("LONG", "x" * 100_000)]
+    entries = [entry(f"line {n}", BASE_US + n, pid=100 + n, extra=extra) for n in range(40)]
+    where = Where(files=(make_journal(entries, place / "x.journal"),))
+    seen = []
+    for one_by_one in (True, False):
+        made = source(where)
+        made.seek_time(0)
+        for record in made.read(40):
+            asked = [record.field("_PID"), *(map(record.field, names) if not one_by_one else ())]
+            seen.append((record.message, asked))
+    assert [message for message, _ in seen[:40]] == [message for message, _ in seen[40:]]
+    assert [asked[0] for _, asked in seen] == [b"%d" % (100 + n) for n in range(40)] * 2
+    first, last = seen[40], seen[-1]
+    assert first[1][1:-1] == last[1][1:-1]
+    assert last[1][1:4] == [b"/usr/lib/dovecot/log", b"0", first[1][3]]
+    assert last[1][3] in (b"one", b"two") and last[1][4] == b"\xff\n"
+    assert last[1][5] and last[1][5].startswith(b"x" * 65_000)
+    assert last[1][6:] == [None, b"line 39"]
+
+
 def test_only_what_the_matches_name_is_read(place: Path) -> None:
     made = source(recorded(place, 3))
     made.seek_time(0)

@@ -13,6 +13,7 @@ from journalrelay.event import Record
 from journalrelay.patterns.identity import listed
 from journalrelay.patterns.pattern import LONGEST, Daemon, Line, Told, read
 
+_AS_FAR = LONGEST + 1  # to where a text is looked at, so that the steps are bounded (linear.py)
 _NAMED = re.compile(rb"\(\?P<\w+>")
 
 
@@ -42,7 +43,7 @@ class Dispatch:
         in nothing but their session; None for any other line. Who logged it is not asked."""
         identifier = record.field("SYSLOG_IDENTIFIER") or b""
         for line in self._by_identifier.get(identifier, ()):
-            found = line.pattern.regex.fullmatch(record.message, 0, LONGEST + 1)
+            found = line.pattern.regex.fullmatch(record.message, 0, _AS_FAR)
             if found is not None:
                 telling = line.pattern.telling
                 return hash((line.daemon.name, found.group(*telling))) if telling else None
@@ -50,10 +51,9 @@ class Dispatch:
 
     def read(self, record: Record) -> Told | None:
         """Return what the record tells, None when it is no line of these daemons."""
-        # no further than what is too long to count, so that the steps are bounded (linear.py)
-        likely = self._likely
-        found = likely and likely.pattern.regex.fullmatch(record.message, 0, LONGEST + 1)
-        if found is None and self._any(record.message, 0, LONGEST + 1) is None:
+        message, likely = record.message, self._likely
+        found = likely and likely.pattern.regex.fullmatch(message, 0, _AS_FAR)
+        if found is None and self._any(message, 0, _AS_FAR) is None:
             return None
         identifier = record.field("SYSLOG_IDENTIFIER") or b""
         for line in self._by_identifier.get(identifier, ()):

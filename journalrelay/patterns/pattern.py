@@ -116,13 +116,13 @@ def sound(message: bytes) -> bool:
 def read(record: Record, line: Line, found: re.Match[bytes] | None = None) -> Told | None:
     """Return what the record tells by this pattern, or None: the text is another, or it was
     logged by somebody else. ``found`` is how the pattern fits, where that is known."""
-    daemon, pattern, fields = line
     if not sound(record.message):
         return None
+    pattern = line.pattern
     found = found or pattern.regex.fullmatch(record.message)
     if found is None:
         return None
-    around = fitting(record, fields)
+    around = fitting(record, line.fields)
     if around is None:
         return None
     said = found.groupdict()
@@ -135,7 +135,7 @@ def read(record: Record, line: Line, found: re.Match[bytes] | None = None) -> To
         return None
     return Told(
         pattern.tells,
-        daemon,
+        line.daemon,
         service,
         said.get("user") or b"",
         address,

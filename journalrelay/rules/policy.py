@@ -64,6 +64,11 @@ class Rules(_Rules):
         """Return what is never granted, for IPv4 (4) and IPv6 (6)."""
         return {version: _ranges(self.never, version) for version in (4, 6)}
 
+    @cached_property
+    def choosy(self) -> bool:
+        """Tell whether there are logins that users, or the map's spelling, keep from counting."""
+        return bool(self.never_users or self.only_users) or self.spelling != "sendmail"
+
     @property
     def limited(self) -> bool:
         """Tell whether the addresses are counted at all."""
@@ -193,8 +198,7 @@ def decide(login: Login, revocations: Revocations, now_us: int, rules: Rules) ->
     refusal = (
         login.doubt
         or _unwanted(login, rules)
-        or unspellable(login.address, rules)
-        or _unwelcome(login.user, rules)
+        or (rules.choosy and (unspellable(login.address, rules) or _unwelcome(login.user, rules)))
         or _mistimed(login, revocations.last(login.address), now_us, rules)
     )
     if refusal:
@@ -259,7 +263,7 @@ def _listed(user: bytes, names: frozenset[bytes]) -> bytes | None:
 def _span(address: Address, ipv6_prefix: int) -> tuple[int, int]:
     """Return the first and the last address, as numbers, that a login from ``address`` opens."""
     number = int(address)
-    if address.version == 4 or ipv6_prefix == 128:
+    if ipv6_prefix == 128 or address.version == 4:
         return number, number
     rest = (1 << 128 - ipv6_prefix) - 1
     return number & ~rest, number | rest
