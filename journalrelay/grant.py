@@ -14,7 +14,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 IPV6 = b"ipv6:"
-_HOST = re.compile(rb"[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}\.[A-Za-z][A-Za-z0-9-]{0,62}")
+_HOST = rb"[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}\.[A-Za-z][A-Za-z0-9-]{0,62}"
 
 
 @lru_cache(maxsize=256)
@@ -41,7 +41,7 @@ def parse_host(text: bytes) -> str | None:
     The last part begins with a letter and is not the only one: what a resolver takes for an
     address however it is spelled (``203.0.113.66``, ``0x7f.1``) is no name, nor is ``UNKNOWN``.
     """
-    return text.decode("ascii").lower() if _HOST.fullmatch(text) else None
+    return text.decode("ascii").lower() if re.fullmatch(_HOST, text) else None
 
 
 def fold(address: Address, ipv6_prefix: int) -> Network:

@@ -41,10 +41,7 @@ _BATCH = 10_000  # keys that are counted, or added to the index, at once
 _TRIES = 4
 _OCTET = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _GROUP = rb"(?:0|[1-9a-f][0-9a-f]{0,3})"
-_KEY = re.compile(
-    rb"(?:%b\.){3}%b" % (_OCTET, _OCTET)
-    + rb"|ipv6:(?:%b:){3}(?:(?:%b:){4})?%b" % (_GROUP, _GROUP, _GROUP)
-)
+_KEY = rb"(?:%b\.){3}%b|ipv6:(?:%b:){3}(?:(?:%b:){4})?%b" % (_OCTET, _OCTET, _GROUP, _GROUP, _GROUP)
 _VALUE = re.compile(rb"[1-9][0-9]{0,11}")
 
 T = TypeVar("T")
@@ -123,12 +120,12 @@ class PopMap(MapFile):
     def _strange(self, handle: "db.DB", furthest_s: int) -> str | None:
         """Return what the map holds that we never write, or None; count and index the rest."""
         self._at_most = 0
-        now_s = int(time.time())
+        now_s, is_key = int(time.time()), re.compile(_KEY).fullmatch
         for pairs in _batches(libdb.pairs(handle)):
             ends = {}
             for spelled, value in pairs:
                 key = self._spelled.read(spelled)
-                honest = _KEY.fullmatch(key) and self._spelled.written(key) == spelled
+                honest = is_key(key) and self._spelled.written(key) == spelled
                 if not honest or not _VALUE.fullmatch(value):
                     return "it holds something else than addresses and expiries"
                 ends[key] = int(value)
