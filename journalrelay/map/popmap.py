@@ -93,8 +93,10 @@ class PopMap(MapFile):
             pass
         return cut
 
-    def fault(self, furthest_s: int) -> str | None:
-        """Return why the file cannot be believed, or None.
+    def fault(
+        self, furthest_s: int, see: Callable[[Iterable[tuple[bytes, int]]], None] = lambda _: None
+    ) -> str | None:
+        """Return why the file cannot be believed, or None; ``see`` is shown what is in it.
 
         It must be its owner's alone to write, a map of this kind that libdb can walk, hold nothing
         but addresses and expiries, and none of these later than ``furthest_s``. The index is made
@@ -109,7 +111,7 @@ class PopMap(MapFile):
                 return damage
             try:
                 with libdb.opened(libdb.new(), fd, self.kind, db.DB_RDONLY) as handle:
-                    strange = self._strange(handle, furthest_s)
+                    strange = self._strange(handle, furthest_s, see)
             except db.DBError as error:
                 return f"Berkeley DB: {error.args[-1]}"
             if strange is None:
@@ -117,7 +119,12 @@ class PopMap(MapFile):
                 self._note_keys(fd, self._at_most)
             return strange
 
-    def _strange(self, handle: "db.DB", furthest_s: int) -> str | None:
+    def _strange(
+        self,
+        handle: "db.DB",
+        furthest_s: int,
+        see: Callable[[Iterable[tuple[bytes, int]]], None],
+    ) -> str | None:
         """Return what the map holds that we never write, or None; count and index the rest."""
         self._at_most = 0
         now_s, is_key = int(time.time()), re.compile(_KEY).fullmatch
@@ -133,6 +140,7 @@ class PopMap(MapFile):
                 return f"a grant in it would not expire before {max(ends.values())}"
             self._at_most += len(ends)
             self.due.add(filed(ends.items(), now_s))
+            see(ends.items())
         return None
 
     def read(self) -> dict[bytes, int]:
