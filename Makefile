@@ -59,18 +59,18 @@ cluster-test:
 	@$(PYTHON) -m lab.clustertest
 	@$(PYTHON) $(ROOM) $(PYTHON) -m lab.simulation
 
-# $(call program,DIRECTORY,NAME,FUNCTION): a program that calls a function of journalrelay.cli
+# $(call program,DIRECTORY,NAME,FUNCTION): a program that calls a function of journalrelay.programs
 define program
 install -d $(DESTDIR)$(1)
 printf '%s\n' '#!$(PYTHON)' 'import sys' '' 'sys.path.insert(0, "$(library)")' \
-  'from journalrelay.cli import $(3)' '' 'sys.exit($(3)())' >$(DESTDIR)$(1)/$(2)
+  'from journalrelay.programs import $(3)' '' 'sys.exit($(3)())' >$(DESTDIR)$(1)/$(2)
 chmod 755 $(DESTDIR)$(1)/$(2)
 endef
 
 install:
 	find journalrelay -name '*.py' -exec install -D -m 644 '{}' '$(DESTDIR)$(library)/{}' ';'
 	$(PYTHON) -m compileall -q -s '$(DESTDIR)' '$(DESTDIR)$(library)'
-	$(call program,$(PREFIX)/bin,journalrelay,main)
+	$(call program,$(PREFIX)/bin,journalrelay,journalrelay)
 	$(call program,$(PREFIX)/bin,poprelayd,poprelayd)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system $(units)
 	sed -i 's,/usr/bin/,$(PREFIX)/bin/,' \

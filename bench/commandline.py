@@ -10,14 +10,15 @@ from bench import maps, place
 from bench.measures import TOP, interleaved
 from bench.table import Row, number, ratio_row
 
-_PROGRAM = f"import sys; sys.path.insert(0, {str(TOP)!r}); from journalrelay.cli import main; "
+_PROGRAM = f"import sys; sys.path.insert(0, {str(TOP)!r}); "
+_PROGRAM += "from journalrelay.programs import journalrelay; sys.exit(journalrelay())"
 BARE = (sys.executable, "-c", "pass")
 REPEATS = 21
 
 
 def program(*words: str) -> Sequence[str]:
     """Return the command that the installed program ``journalrelay WORDS`` is."""
-    return [sys.executable, "-c", _PROGRAM + "sys.exit(main())", *words]
+    return [sys.executable, "-c", _PROGRAM, *words]
 
 
 def ms(command: Sequence[str]) -> float:

@@ -1,8 +1,11 @@
-"""The daemon's own memory: anonymous pages, empty, with many addresses, and after a long life."""
+"""The daemon's own memory: anonymous pages, empty, with many addresses, and after a long life.
+
+It runs with the environment of its unit, which says how malloc gives memory back.
+"""
 
 from bench import journals, place
 from bench.journals import address
-from bench.measures import Figures
+from bench.measures import TOP, Figures
 from bench.processes import anonymous_kb
 from bench.stage import Stage, stage
 from bench.table import Row, figure_row, number
@@ -11,6 +14,7 @@ from lab.poprelayd import Poprelayd
 
 _CONFIG = '[relay]\nwindow = "100y"\nmax_addresses = 0\n'
 _BASE_KB, _EACH = 12 * 1024, 200
+_UNIT = TOP / "units/poprelayd.service"
 
 
 def measure(full: bool) -> list[Row]:
@@ -25,7 +29,9 @@ def _live(addresses: int) -> Row:
     directory = journals.journal("logins", addresses, addresses)
     most_kb = _BASE_KB + addresses * _EACH / 1024
     with place.scratch() as here:
-        daemon = Poprelayd(here, "--directory", str(directory), config=_CONFIG)
+        daemon = Poprelayd(
+            here, "--directory", str(directory), config=_CONFIG, environment=_environment()
+        )
         daemon.launch()
         daemon.await_ready(1200)
         used = Figures((anonymous_kb(daemon.process.pid) / 1024,))
@@ -34,9 +40,16 @@ def _live(addresses: int) -> Row:
     return figure_row(goal, used, "MB", most=most_kb / 1024)
 
 
+def _environment() -> dict[str, str]:
+    """Return what the unit puts into the daemon's environment."""
+    words = [line.partition("=") for line in _UNIT.read_text().splitlines()]
+    settings = (value.partition("=") for name, _, value in words if name == "Environment")
+    return {name: value for name, _, value in settings}
+
+
 def _grown(rotations: int, entries: int) -> Row:
     """Return the row of what a long life adds: rotations, and entries of the same 1,000 clients."""
-    with stage() as host:
+    with stage(environment=_environment()) as host:
         _live_on(host, 10, 20_000)
         before = anonymous_kb(host.daemon.process.pid)
         _live_on(host, rotations, entries)

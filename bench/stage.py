@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,11 +59,13 @@ class Stage:
 
 
 @contextmanager
-def stage(config: str = "", journal_files: int = 1) -> Iterator[Stage]:
+def stage(
+    config: str = "", journal_files: int = 1, environment: Mapping[str, str] | None = None
+) -> Iterator[Stage]:
     """Start the parts on a journal of so many files."""
     with place.scratch() as here, Journald() as journald, Sender() as dovecot:
         for _ in range(journal_files - 1):
             dovecot.send("master: Info: another day")
             journald.rotate()
-        with Poprelayd(here, config=config) as daemon:
+        with Poprelayd(here, config=config, environment=environment) as daemon:
             yield Stage(here, journald, dovecot, daemon)

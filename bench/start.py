@@ -9,7 +9,9 @@ from bench.measures import TOP, Figures, interleaved
 from bench.table import Row, figure_row, number, ratio_row
 from lab.poprelayd import Poprelayd
 
-_IMPORTS = f"import sys; sys.path.insert(0, {str(TOP)!r}); import journalrelay.{{}}"
+# As journalrelay.programs has it.
+_IMPORTS = f"import gc, sys; gc.disable(); sys.path.insert(0, {str(TOP)!r}); "
+_IMPORTS += "import journalrelay.cli, journalrelay.daemon"
 _CONFIG = '[relay]\nwindow = "100y"\n'
 
 
@@ -19,7 +21,7 @@ def measure(full: bool) -> list[Row]:
 
 
 def _imports() -> Row:
-    daemon = (sys.executable, "-c", _IMPORTS.format("cli, journalrelay.daemon"))
+    daemon = (sys.executable, "-c", _IMPORTS)
     runs = interleaved(REPEATS, bare=lambda: ms(BARE), daemon=lambda: ms(daemon))
     return ratio_row(
         "the daemon's imports: bare interpreter × 5 at most",

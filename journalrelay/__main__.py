@@ -2,6 +2,6 @@
 
 import sys
 
-from journalrelay.cli import main
+from journalrelay.programs import journalrelay
 
-sys.exit(main())
+sys.exit(journalrelay())

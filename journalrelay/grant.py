@@ -19,7 +19,7 @@ _KEY, _KEY_64 = IPV6 + b"%x" + b":%x" * 7, IPV6 + b"%x" + b":%x" * 3
 _COLON = ord(":")  # a number is found in a tenth of the time of a text of one byte
 _GROUPS = struct.Struct(">8H")
 _MAPPED = 0xFFFF  # what stands above the IPv4 address in ::ffff:0:0/96
-_HOST = re.compile(rb"[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}\.[A-Za-z][A-Za-z0-9-]{0,62}")
+_HOST = rb"[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}\.[A-Za-z][A-Za-z0-9-]{0,62}"
 
 
 @lru_cache(maxsize=256)
@@ -47,7 +47,7 @@ def parse_host(text: bytes) -> str | None:
     The last part begins with a letter and is not the only one: what a resolver takes for an
     address however it is spelled (``203.0.113.66``, ``0x7f.1``) is no name, nor is ``UNKNOWN``.
     """
-    return text.decode("ascii").lower() if _HOST.fullmatch(text) else None
+    return text.decode("ascii").lower() if re.fullmatch(_HOST, text) else None
 
 
 def fold(address: Address, ipv6_prefix: int) -> Network:

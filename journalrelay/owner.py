@@ -6,7 +6,6 @@ he could himself. For a while, or for good: what is read there may be made to br
 who broke it would find root again where it was laid down for a while only.
 """
 
-import json
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +54,8 @@ def become_owner(directory: Path) -> None:
 def apart(work: Callable[[], Sequence[Any]]) -> list[Any] | None:
     """Return what ``work`` does, as JSON has it, when it is done in a process of its own, which may
     become whom it likes; None when it came to no end."""
+    import json  # seldom needed
+
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:

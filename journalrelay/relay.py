@@ -143,6 +143,7 @@ class Relay:
         self._saved: tuple[str, str] | None = None
         self._boot = clock.boot_id()
         self._sound = True  # the map is known to have what was read, but for what is pending
+        self._known: Known | None = None  # the map as it was when it was looked at last
         self._mended: str | None = None
 
     # Starting
@@ -249,7 +250,7 @@ class Relay:
     def rebuild(self, now_us: int, witness: Witness = unwitnessed) -> None:
         """Write the map anew from what the journal says, and go on from its end."""
         began_us = clock.monotonic_us()
-        self._sound = False
+        self._sound, self._known = False, None
         changes = self.recall(now_us)
         self._names.forget()
         self.begin(now_us - self._rules.look_back_us)
@@ -291,8 +292,10 @@ class Relay:
         path = self._popmap.path
         if self._popmap.identity() is None:
             return f"{path}: there was no map; {self._anew}"
-        fault = self._popmap.fault((now_us + self._rules.furthest_us) // 1_000_000)
+        known = Known()
+        fault = self._popmap.fault((now_us + self._rules.furthest_us) // 1_000_000, known.add)
         if not fault:
+            self._known = known
             return None
         aside = self._popmap.put_aside()
         return f"{path}: {fault}; it is kept as {aside}; {self._anew}"
@@ -543,10 +546,11 @@ class Relay:
 
     def _granted(self) -> Known | None:
         """Return what the map says was granted, None when it cannot be read."""
+        known, self._known = self._known, None
         if self._apart or not self._rules.memory_us:
             return None
         try:
-            return Known(self._popmap.items())
+            return known or Known(self._popmap.items())
         except (NoInputError, DataError):
             return None
 

@@ -22,9 +22,10 @@ _UNITS_US = {
     for unit in units.split()
 }
 _PART = re.compile(r"\s*([0-9]{1,12})(?:\.([0-9]{1,6}))?\s*([a-zA-Zµμ]*)")
-_WEEKDAY = re.compile(r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\s+", re.IGNORECASE)
-_CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,6}))?)?")
-_DATE = re.compile(r"([0-9]{4}|[0-9]{2})-([0-9]{1,2})-([0-9]{1,2})")
+# Compiled when they are asked for, which is seldom.
+_WEEKDAY = r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\s+"
+_CLOCK = r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,6}))?)?"
+_DATE = r"([0-9]{4}|[0-9]{2})-([0-9]{1,2})-([0-9]{1,2})"
 _DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
 
 MAX_SPAN_US = 100 * _UNITS_US["year"]
@@ -97,11 +98,11 @@ def _calendar_us(words: str, now_us: int) -> int:
     from datetime import UTC, datetime, time, timedelta
 
     zone = UTC if words.endswith(" UTC") else None
-    words = _WEEKDAY.sub("", words.removesuffix(" UTC"), count=1)
+    words = re.sub(_WEEKDAY, "", words.removesuffix(" UTC"), count=1, flags=re.IGNORECASE)
     day = datetime.fromtimestamp(now_us / 1_000_000, zone).date()
     if words in _DAYS:
         moment = datetime.combine(day + timedelta(days=_DAYS[words]), time())
-    elif _CLOCK.fullmatch(words):
+    elif re.fullmatch(_CLOCK, words):
         moment = datetime.combine(day, _clock(words))
     else:
         date_text, _, clock_text = words.replace("T", " ", 1).partition(" ")
@@ -119,7 +120,7 @@ def format_time(time_us: float) -> str:
 def _date(text: str) -> "date":
     from datetime import date
 
-    found = _DATE.fullmatch(text)
+    found = re.fullmatch(_DATE, text)
     if not found:
         raise ValueError(text)
     year = int(found[1])
@@ -129,7 +130,7 @@ def _date(text: str) -> "date":
 def _clock(text: str) -> "time":
     from datetime import time
 
-    found = _CLOCK.fullmatch(text.strip())
+    found = re.fullmatch(_CLOCK, text.strip())
     if not found:
         raise ValueError(text)
     micro = int((found[4] or "0").ljust(6, "0"))

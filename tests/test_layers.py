@@ -110,6 +110,7 @@ LAYERS = (
     {"migration.heirs"},
     {f"commands.{verb}" for verb in VERBS},
     {"cli"},
+    {"programs"},
     {"__main__"},
 )
 WITHOUT_SIDE = {

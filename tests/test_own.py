@@ -280,7 +280,7 @@ transport = "syslog"
 identifier = "dovecot"
 traps = ["no"]
 [[pattern.my-dovecot.line]]
-regex = '{ours.regex.pattern.decode()}'
+regex = '{ours.text.decode()}'
 service = {{ pop3 = "pop3", imap = "imap" }}
 samples = {{ "{sample}" = "{ours.samples[sample]}" }}
 """

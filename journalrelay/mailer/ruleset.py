@@ -13,8 +13,8 @@ Answer = Literal["yes", "no", "rejects"]
 _DENIES = {"no", "reject", "deny", "discard", "error"}  # class PopRelayNo
 _ITSELF = {b"127.0.0.1", b"ipv6:0:0:0:0:0:0:0:1"}
 _NOT_REJECTED = {"ok", "skip"}
-_WORD = re.compile(r"[^\s.:%@!^/\[\]+]+")  # up to one of OperatorChars
-_TOKENS = re.compile(r"[^.:]+|[.:]")
+_WORD = r"[^\s.:%@!^/\[\]+]+"  # up to one of OperatorChars
+_TOKENS = r"[^.:]+|[.:]"
 
 
 def is_itself(address: Address) -> bool:
@@ -25,9 +25,9 @@ def is_itself(address: Address) -> bool:
 def in_class(address: Address, members: Iterable[str]) -> str | None:
     """Return the member of class R with which the address begins, token by token; None if it
     begins with none."""
-    wanted = _TOKENS.findall(_key(address).decode())
+    wanted = re.findall(_TOKENS, _key(address).decode())
     for member in members:
-        tokens = _TOKENS.findall(member.lower())
+        tokens = re.findall(_TOKENS, member.lower())
         if tokens and wanted[: len(tokens)] == tokens:
             return member
     return None
@@ -66,7 +66,7 @@ def relay_keys(recipient: str) -> Iterator[bytes]:
 def permits(value: str) -> bool:
     """Tell whether a value of localip or relay lets pass: one that is empty, begins with a word
     that denies, or has a mark in it does not."""
-    word = _WORD.match(value.strip())
+    word = re.match(_WORD, value.strip())
     return word is not None and word[0].lower() not in _DENIES and "<" not in value
 
 

@@ -41,10 +41,7 @@ _BATCH = 10_000  # keys that are counted, or added to the index, at once
 _TRIES = 4
 _OCTET = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _GROUP = rb"(?:0|[1-9a-f][0-9a-f]{0,3})"
-_KEY = re.compile(
-    rb"(?:%b\.){3}%b" % (_OCTET, _OCTET)
-    + rb"|ipv6:(?:%b:){3}(?:(?:%b:){4})?%b" % (_GROUP, _GROUP, _GROUP)
-)
+_KEY = rb"(?:%b\.){3}%b|ipv6:(?:%b:){3}(?:(?:%b:){4})?%b" % (_OCTET, _OCTET, _GROUP, _GROUP, _GROUP)
 _VALUE = re.compile(rb"[1-9][0-9]{0,11}")
 
 T = TypeVar("T")
@@ -96,8 +93,10 @@ class PopMap(MapFile):
             pass
         return cut
 
-    def fault(self, furthest_s: int) -> str | None:
-        """Return why the file cannot be believed, or None.
+    def fault(
+        self, furthest_s: int, see: Callable[[Iterable[tuple[bytes, int]]], None] = lambda _: None
+    ) -> str | None:
+        """Return why the file cannot be believed, or None; ``see`` is shown what is in it.
 
         It must be its owner's alone to write, a map of this kind that libdb can walk, hold nothing
         but addresses and expiries, and none of these later than ``furthest_s``. The index is made
@@ -112,7 +111,7 @@ class PopMap(MapFile):
                 return damage
             try:
                 with libdb.opened(libdb.new(), fd, self.kind, db.DB_RDONLY) as handle:
-                    strange = self._strange(handle, furthest_s)
+                    strange = self._strange(handle, furthest_s, see)
             except db.DBError as error:
                 return f"Berkeley DB: {error.args[-1]}"
             if strange is None:
@@ -120,15 +119,20 @@ class PopMap(MapFile):
                 self._note_keys(fd, self._at_most)
             return strange
 
-    def _strange(self, handle: "db.DB", furthest_s: int) -> str | None:
+    def _strange(
+        self,
+        handle: "db.DB",
+        furthest_s: int,
+        see: Callable[[Iterable[tuple[bytes, int]]], None],
+    ) -> str | None:
         """Return what the map holds that we never write, or None; count and index the rest."""
         self._at_most = 0
-        now_s = int(time.time())
+        now_s, is_key = int(time.time()), re.compile(_KEY).fullmatch
         for pairs in _batches(libdb.pairs(handle)):
             ends = {}
             for spelled, value in pairs:
                 key = self._spelled.read(spelled)
-                honest = _KEY.fullmatch(key) and self._spelled.written(key) == spelled
+                honest = is_key(key) and self._spelled.written(key) == spelled
                 if not honest or not _VALUE.fullmatch(value):
                     return "it holds something else than addresses and expiries"
                 ends[key] = int(value)
@@ -136,6 +140,7 @@ class PopMap(MapFile):
                 return f"a grant in it would not expire before {max(ends.values())}"
             self._at_most += len(ends)
             self.due.add(filed(ends.items(), now_s))
+            see(ends.items())
         return None
 
     def read(self) -> dict[bytes, int]:

@@ -6,8 +6,6 @@ the pieces with the same fields, and before authentication the client has its te
 journalrelay/recognition/forgery.py.
 """
 
-import re
-
 from journalrelay.patterns.pattern import Daemon, Pattern
 
 COURIER = Daemon(
@@ -26,7 +24,7 @@ COURIER = Daemon(
     },
     patterns=(
         Pattern(
-            re.compile(
+            (
                 rb"LOGIN, user=(?P<user>[^\x00-\x1f\x7f]{1,255}), "
                 rb"ip=\[(?P<address>[0-9A-Fa-f:.]{2,45})\](?:, port=\[(?P<session>[0-9]{1,5})\])?"
                 rb"(?:, protocol=(?:IMAP|SMAP1))?(?:, (?:stls|starttls)=1)?"
@@ -50,7 +48,7 @@ COURIER = Daemon(
             },
         ),
         Pattern(
-            re.compile(
+            (
                 rb"(?:LOGOUT|DISCONNECTED|TIMEOUT), user=(?P<user>[^\x00-\x1f\x7f]{1,255}), "
                 rb"ip=\[(?P<address>[0-9A-Fa-f:.]{2,45})\], port=\[(?P<session>[0-9]{1,5})\]"
                 rb"(?:, [a-z]{1,10}=[0-9]{1,20}){0,9}"

@@ -9,12 +9,10 @@ before the address.
 Run from inetd or xinetd, or as a server of its own (cucipop.service, from an init script).
 """
 
-import re
-
 from journalrelay.patterns.identity import LOGIN_UID
 from journalrelay.patterns.pattern import Daemon, Pattern
 
-_LOGIN = re.compile(
+_LOGIN = (
     rb"(?P<user>[^\x00-\x20\x7f]{1,128}) (?P<address>[0-9A-Fa-f:.]{2,45}) [0-9]{1,9}, "
     rb"[0-9]{1,9} \([0-9]{1,15}\), [0-9]{1,9} \([0-9]{1,15}\)"
 )

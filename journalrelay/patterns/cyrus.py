@@ -10,8 +10,6 @@ is always escaped there. ``login: H anonymous TEXT`` has the client's own text.
 backupd, timsieved, nntpd, httpd and others write the same texts: they have other programs.
 """
 
-import re
-
 from journalrelay.patterns.identity import SYSTEM_UID
 from journalrelay.patterns.pattern import Daemon, Pattern
 
@@ -29,14 +27,14 @@ _SERVICES = {
 }
 _CLIENT = rb"login: (?:[A-Za-z0-9._:-]{1,255} ?)?\[(?P<address>[0-9A-Fa-f:.]{2,45})\] "
 _USER = rb"(?P<user>[^\x00-\x20\x7f]{1,255})"
-_LOGIN = re.compile(
+_LOGIN = (
     _CLIENT + rb"(?!anonymous )(?!as [^ ]*\Z)" + _USER + rb" [A-Za-z0-9_-]{1,32}(?:\+TLS)?"
     rb"(?: User logged in(?: SESSIONID=<[A-Za-z0-9._:-]{1,128}>)?)?"
 )
-_AS = re.compile(_CLIENT + rb"as " + _USER)
+_AS = _CLIENT + rb"as " + _USER
 _WORD = rb"[!#-<>-\[\]-~]{1,255}"
 _VALUE = rb'(?:[!#-<>-\[\]-~]{1,255}|"[ !#-\[\]-~]{0,255}")'
-_LOGFMT = re.compile(
+_LOGFMT = (
     rb"event=login\.good (?:session[._]id=" + _WORD + rb" )?(?:r\.tid=" + _WORD + rb" )?"
     rb'r\.clienthost="?(?:[A-Za-z0-9._:-]{1,255} )?\[(?P<address>[0-9A-Fa-f:.]{2,45})\]"? '
     rb"u\.username=(?P<user>[!#-<>-\[\]-~]{1,255})(?: login\.nopassword=1)?"

@@ -29,7 +29,7 @@ class Dispatch:
         for line in (line for daemon in daemons for line in daemon.lines):
             told = logouts or line.pattern.tells != "logout"
             if told and (by_name or not line.pattern.by_name):
-                texts[_NAMED.sub(b"(?:", line.pattern.regex.pattern)] = None
+                texts[_NAMED.sub(b"(?:", line.pattern.text)] = None
                 identity = line.daemon.identity_of(line.pattern)
                 fields = tuple(field for field in line.fields if field[0] != "SYSLOG_IDENTIFIER")
                 for identifier in listed(identity, "SYSLOG_IDENTIFIER"):

@@ -15,8 +15,6 @@ read from a proxy. Where the passdb sets both ``nopassword`` and ``proxy_noauth`
 a password, and a login proves nothing.
 """
 
-import re
-
 from journalrelay.patterns.pattern import Daemon, Pattern
 
 _TAIL = (
@@ -28,12 +26,12 @@ _TAIL = (
     rb"(?:, session=<"
 )
 _ID = rb"[A-Za-z0-9+/=]{1,64}"
-_LOGIN = re.compile(
+_LOGIN = (
     rb"(?P<service>pop3|imap)-login: (?:Login|Logged in): "
     rb"user=<(?P<user>[^\x00-\x1f\x7f]*)>, " + _TAIL + rb"(?P<session>" + _ID + rb")>)?"
 )
 _NAME = rb"[^\x00-\x20()<>,\x7f]{1,255}"
-_PROXY = re.compile(
+_PROXY = (
     rb"(?P<service>pop3|imap)-login: proxy\(" + _NAME + rb"(?:,[0-9A-Fa-f:.\[\]]{4,53})?\): "
     rb"[Ss]tarted proxying to (?:remote host )?[<>A-Za-z0-9._:\[\]-]{3,270}(?:/" + _NAME + rb")?"
     rb"(?: \(<[A-Za-z0-9._:-]{1,255}>\))?(?: from [0-9A-Fa-f:.]{2,45})?(?: as user "
@@ -42,14 +40,14 @@ _PROXY = re.compile(
     rb"(?: \(master " + _NAME + rb"\))?(?: \([0-9.]{1,12} secs(?:, [0-9]{1,4} reconnects)?\))?: "
     rb"user=<(?P<user>" + _NAME + rb")>, " + _TAIL + _ID + rb">)?"
 )
-_OLD = re.compile(
+_OLD = (
     rb"(?P<service>pop3|imap)-login: Login: "
     rb"(?P<user>[^\x00-\x20<>=,\[\]\x7f]{1,128}) \[(?P<address>[0-9A-Fa-f:.]{2,45})\]"
 )
 # mail_log_prefix of 2.3 and 2.4; the last place in the line that looks like it is the real one,
 # since only the user's name, before it, can hold such text: the reason is Dovecot's, and has no
 # angle brackets.
-_LOGOUT = re.compile(
+_LOGOUT = (
     rb"imap(?:-hibernate)?\((?P<user>[^\x00-\x1f\x7f]{0,255})\)<[0-9]{1,10}>"
     rb"<(?P<session>[A-Za-z0-9+/=]{1,64})>: "
     rb"(?:Disconnected|Logged out|Connection close)[^\x00-\x1f<>\x7f]{0,300}[^\x00-\x20<>\x7f]"

@@ -5,12 +5,10 @@ address at its end. The line is logged when the process has become its user, who
 mailbox hold no blank. Run from inetd or xinetd, as Debian's gnu-pop3d was.
 """
 
-import re
-
 from journalrelay.patterns.identity import LOGIN_UID
 from journalrelay.patterns.pattern import Daemon, Pattern
 
-_LOGIN = re.compile(
+_LOGIN = (
     rb"User (?P<user>[^\x00-\x20'\x7f]{1,128}) logged in with mailbox [^\x00-\x20'\x7f]{1,255} "
     rb"from (?P<address>[0-9]{1,3}(?:\.[0-9]{1,3}){3})"
 )

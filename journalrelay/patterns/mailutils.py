@@ -6,8 +6,6 @@ server of its own (``pop3d --daemon``) versions from 3.0 on log no connect line,
 read; older ones do. The user's name is the account's.
 """
 
-import re
-
 from journalrelay.patterns.identity import LOGIN_UID
 from journalrelay.patterns.pattern import Daemon, Pattern
 from journalrelay.patterns.tcpd import (
@@ -19,12 +17,12 @@ from journalrelay.patterns.tcpd import (
 )
 
 _USER = rb"(?P<user>[^\x00-\x20'`\x7f]{1,255})"
-_LOGIN = re.compile(rb"POP3 login: user `" + _USER + rb"', source [A-Za-z0-9._-]{1,32}")
-_OLD = re.compile(
+_LOGIN = rb"POP3 login: user `" + _USER + rb"', source [A-Za-z0-9._-]{1,32}"
+_OLD = (
     rb"User [`']" + _USER + rb"' logged in with mailbox [`'][^\x00-\x20'`\x7f]{1,255}'"
     rb"(?: \([0-9]{1,9} (?:msgs|messages?)\))?"
 )
-_OWN_CONNECT = re.compile(rb"[Cc]onnect from (?P<address>[0-9.]{7,15})")
+_OWN_CONNECT = rb"[Cc]onnect from (?P<address>[0-9.]{7,15})"
 
 MAILUTILS = Daemon(
     name="mailutils",

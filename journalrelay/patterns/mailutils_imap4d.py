@@ -7,8 +7,6 @@ root's, while a login is logged by its user, so that none was seen to pass; it s
 that are read by name only, since a mailbox of a virtual user is root's too.
 """
 
-import re
-
 from journalrelay.patterns.identity import LOGIN_UID
 from journalrelay.patterns.pattern import Daemon, Pattern
 from journalrelay.patterns.tcpd import (
@@ -19,7 +17,7 @@ from journalrelay.patterns.tcpd import (
     NO_CONNECTS,
 )
 
-_LOGIN = re.compile(
+_LOGIN = (
     rb"[Uu]ser `(?P<user>[^\x00-\x20'`\x7f]{1,255})' logged in "
     rb"\(source: [A-Za-z0-9._-]{1,32}\)"
 )

@@ -19,7 +19,7 @@ Tells = Literal["login", "connect", "logout"]
 
 
 class _Pattern(NamedTuple):
-    regex: re.Pattern[bytes]
+    text: bytes
     samples: Mapping[str, str]
     tells: Tells = "login"
     service: str | Mapping[str, str] = ""
@@ -29,8 +29,9 @@ class _Pattern(NamedTuple):
 class Pattern(_Pattern):
     """One wording of a line, matched against the whole MESSAGE, never against a part of it.
 
-    ``tells`` is what the line proves: a login, the connection that a later login of the same
-    process came by, or the end of a session. Groups of ``regex``: ``user``; ``address``, missing
+    ``text`` is a regular expression, compiled when a line of the daemon is read: few of them are
+    here. ``tells`` is what the line proves: a login, the connection that a later login of the same
+    process came by, or the end of a session. Its groups: ``user``; ``address``, missing
     where a connect line or the unit's instance tells it, or ``host`` where the line has the
     client's name alone, which is read only if the operator says so; and where shown ``server``
     (the daemon's own end), ``service`` and ``session``, which tells a session from the others of
@@ -42,9 +43,14 @@ class Pattern(_Pattern):
     """
 
     @cached_property
+    def regex(self) -> re.Pattern[bytes]:
+        """Return the text, compiled."""
+        return re.compile(self.text)
+
+    @cached_property
     def by_name(self) -> bool:
         """Tell whether a host name stands in the address's place."""
-        return "host" in self.regex.groupindex
+        return b"(?P<host>" in self.text
 
     @cached_property
     def telling(self) -> tuple[int, ...]:

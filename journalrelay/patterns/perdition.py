@@ -16,14 +16,14 @@ from journalrelay.patterns.pattern import Daemon, Pattern
 
 _NAME = rb'[^\x00-\x1f"\x7f]{1,255}'
 _SECURE = rb"(?:ssl|starttls|plaintext)"
-_LOGIN = re.compile(
+_LOGIN = (
     rb"Auth: (?P<address>[0-9A-Fa-f:.]{2,45}):[0-9]{1,5}->"
     rb"(?P<server>[0-9A-Fa-f:.]{2,45}):[0-9]{1,5} client-secure=" + _SECURE + rb" "
     rb'authorisation_id=(?:NONE|"' + _NAME + rb'") authentication_id="(?P<user>' + _NAME + rb')" '
     rb'(?:passwd="[^\x00-\x1f"\x7f]{0,255}" )?server="[^\x00-\x20"\x7f]{1,255}" '
     rb"protocol=(?P<service>[A-Z0-9]{3,12}) server-secure=" + _SECURE + rb' status="ok"'
 )
-_OLD = re.compile(
+_OLD = (
     rb"Auth: (?P<address>[0-9.]{7,15})(?::[0-9]{1,5})?->(?P<server>[0-9.]{7,15})(?::[0-9]{1,5})? "
     rb'user="(?P<user>' + _NAME + rb')" (?:passwd="[^\x00-\x1f"\x7f]{0,255}" )?'
     rb'server="[^\x00-\x20"\x7f]{1,255}" port="(?P<service>[a-z0-9]{1,12})" status="ok"'

@@ -6,8 +6,6 @@ that account's user by then. Run by a socket unit (Accept=yes) or by inetd it do
 client at all: the unit's instance does, or the tcpd before it.
 """
 
-import re
-
 from journalrelay.patterns.identity import LOGIN_UID, socket_unit
 from journalrelay.patterns.pattern import Daemon, Pattern
 from journalrelay.patterns.tcpd import (
@@ -20,7 +18,7 @@ from journalrelay.patterns.tcpd import (
 
 _ADDRESS = rb"(?P<address>[0-9A-Fa-f:.]{2,45})"
 _USER = rb"(?P<user>[^\x00-\x20\x7f]{1,128})"
-_PASSED = re.compile(rb"Authentication passed for " + _USER)
+_PASSED = rb"Authentication passed for " + _USER
 _INETD = ("inetd.service", "xinetd.service")
 # tcpd becomes the daemon; journald may still know the process by either
 _TCPD = {
@@ -39,7 +37,7 @@ POPA3D = Daemon(
     },
     patterns=(
         Pattern(
-            re.compile(rb"Session from " + _ADDRESS),
+            rb"Session from " + _ADDRESS,
             tells="connect",
             samples={"Session from 192.0.2.10": "192.0.2.10"},  # standalone.c
         ),
@@ -63,7 +61,7 @@ POPA3D = Daemon(
             samples={"Authentication passed for alice": "192.0.2.10"},  # 1.0.3, recorded
         ),
         Pattern(
-            re.compile(rb"Authentication passed for " + _USER + rb" -- \[" + _ADDRESS + rb"\]"),
+            rb"Authentication passed for " + _USER + rb" -- \[" + _ADDRESS + rb"\]",
             service="pop3",
             identity={"_SYSTEMD_UNIT": ("popa3d.service", *_INETD), "_UID": LOGIN_UID},
             # with a patch that was shared among pop-before-smtp's users

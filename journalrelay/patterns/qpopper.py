@@ -11,27 +11,25 @@ Run from inetd or xinetd as in.qpopper (Debian), qpopper (PLD), popper (SUSE, up
 identifier is too, or as a server of its own by PLD's init script.
 """
 
-import re
-
 from journalrelay.patterns.identity import LOGIN_UID
 from journalrelay.patterns.pattern import Daemon, Pattern
 
 _USER = rb'(?P<user>[^\x00-\x20"(),\x7f]{1,128})'
 _ADDRESS = rb"(?P<address>[0-9]{1,3}(?:\.[0-9]{1,3}){3})"
 _WHENCE = rb"(?: \[[A-Za-z0-9_./-]{1,64}:[0-9]{1,5}\])?"
-_LOGIN = re.compile(
+_LOGIN = (
     rb"\(v[A-Za-z0-9._+-]{1,32}\) POP login by user \"" + _USER + rb"\" "
     rb"at \([A-Za-z0-9._-]{1,255}\) " + _ADDRESS + _WHENCE
 )
-_STATS = re.compile(
+_STATS = (
     rb"Stats: " + _USER + rb" [0-9]{1,9} [0-9]{1,15} [0-9]{1,9} [0-9]{1,15} "
     rb"[A-Za-z0-9._-]{1,255} " + _ADDRESS + _WHENCE
 )
-_DRAC = re.compile(
+_DRAC = (
     rb"\[drac\]: login by " + _USER + rb" from host [A-Za-z0-9._-]{1,255} "
     rb"\(" + _ADDRESS + rb"\)" + _WHENCE
 )
-_PATCHED = re.compile(rb"\(" + _USER + rb"," + _ADDRESS + rb"\) Authenticated\.")
+_PATCHED = rb"\(" + _USER + rb"," + _ADDRESS + rb"\) Authenticated\."
 
 QPOPPER = Daemon(
     name="qpopper",

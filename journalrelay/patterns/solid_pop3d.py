@@ -8,8 +8,6 @@ that of the connect line, solid's own or tcpd's, of the same process. A login by
 when the process has become its user.
 """
 
-import re
-
 from journalrelay.patterns.identity import LOGIN_UID
 from journalrelay.patterns.pattern import Daemon, Pattern
 from journalrelay.patterns.tcpd import (
@@ -37,7 +35,7 @@ SOLID_POP3D = Daemon(
     },
     patterns=(
         Pattern(
-            re.compile(_USER + _BARE),
+            _USER + _BARE,
             service="pop3",
             samples={
                 # 0.15, recorded
@@ -47,7 +45,7 @@ SOLID_POP3D = Daemon(
             },
         ),
         Pattern(
-            re.compile(_USER + _NAMED),
+            _USER + _NAMED,
             service="pop3",
             samples={
                 "user alice authenticated - client.example.org (192.0.2.14)": "192.0.2.14",
@@ -55,24 +53,24 @@ SOLID_POP3D = Daemon(
             },
         ),
         Pattern(
-            re.compile(_USER + _APOP + _BARE),
+            _USER + _APOP + _BARE,
             service="pop3",
             identity={"_UID": LOGIN_UID},
             samples={"user bob authenticated through APOP - 192.0.2.7": "192.0.2.7"},
         ),
         Pattern(
-            re.compile(_USER + _APOP + _NAMED),
+            _USER + _APOP + _NAMED,
             service="pop3",
             identity={"_UID": LOGIN_UID},
             samples={"user bob authenticated through APOP - 203.0.113.66 (192.0.2.7)": "192.0.2.7"},
         ),
         Pattern(
-            re.compile(_USER),
+            _USER,
             service="pop3",
             samples={"user bob authenticated": "", "mapped user bob authenticated": ""},
         ),
         Pattern(
-            re.compile(_USER + _APOP),
+            _USER + _APOP,
             service="pop3",
             identity={"_UID": LOGIN_UID},
             samples={"user bob authenticated through APOP": ""},
@@ -80,7 +78,7 @@ SOLID_POP3D = Daemon(
         Pattern(CONNECT, samples=CONNECTS, tells="connect"),
         Pattern(CONNECT_BY_NAME, samples=CONNECTS_BY_NAME, tells="connect"),
         Pattern(
-            re.compile(rb"connect from " + _ADDRESS),
+            rb"connect from " + _ADDRESS,
             samples={"connect from 192.0.2.14": "192.0.2.14"},
             tells="connect",
         ),

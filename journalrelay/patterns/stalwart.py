@@ -15,7 +15,7 @@ import re
 from journalrelay.patterns.identity import Like
 from journalrelay.patterns.pattern import Daemon, Pattern
 
-_LOGIN = re.compile(
+_LOGIN = (
     rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,18}(?:Z|[+-][0-9:]{4,5}) INFO "
     rb"Authentication successful \(auth\.success\) listenerId = \"[A-Za-z0-9._-]{1,64}\", "
     rb"localPort = (?P<service>[0-9]{1,5}), remoteIp = (?P<address>[0-9A-Fa-f:.]{2,45}), "

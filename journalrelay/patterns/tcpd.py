@@ -8,15 +8,13 @@ be that of the address. tcpd becomes the server by exec, so journald may know th
 program.
 """
 
-import re
-
-CONNECT = re.compile(rb"connect from [!-~]{1,320} \((?P<address>[0-9A-Fa-f:.]{2,45})\)")
+CONNECT = rb"connect from [!-~]{1,320} \((?P<address>[0-9A-Fa-f:.]{2,45})\)"
 CONNECTS = {
     "connect from 192.0.2.10 (192.0.2.10)": "192.0.2.10",
     "connect from 2001:db8::10 (2001:db8::10)": "2001:db8::10",
     "connect from bob@203.0.113.66 (192.0.2.7)": "192.0.2.7",
 }
-CONNECT_BY_NAME = re.compile(rb"connect from (?:[!-~]{1,255}@)?(?P<host>[A-Za-z0-9._-]{1,255})")
+CONNECT_BY_NAME = rb"connect from (?:[!-~]{1,255}@)?(?P<host>[A-Za-z0-9._-]{1,255})"
 CONNECTS_BY_NAME = {
     "connect from client.example.org": "client.example.org",
     "connect from bob@203.0.113.66@Client.example.org": "client.example.org",

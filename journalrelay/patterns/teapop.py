@@ -8,11 +8,9 @@ Run from inetd or xinetd (teapop.xinetd of the sources), or as a server of its o
 script teapop (``teapop -s``).
 """
 
-import re
-
 from journalrelay.patterns.pattern import Daemon, Pattern
 
-_LOGIN = re.compile(
+_LOGIN = (
     rb"Successful login for (?P<user>[^\x00-\x20\x7f]{1,255}) "
     rb"\[(?P<server>[0-9A-Fa-f:.]{2,45})\] "
     rb"from [A-Za-z0-9._:-]{1,255} \[(?P<address>[0-9A-Fa-f:.]{2,45})\]"

@@ -8,12 +8,10 @@ daemon's. IPv4 only, as is tpop3d.
 Run by the init script tpop3d of Debian and PLD.
 """
 
-import re
-
 from journalrelay.patterns.pattern import Daemon, Pattern
 
 _NAME = rb"[^\x00-\x20()'`\x7f]{1,255}"
-_LOGIN = re.compile(
+_LOGIN = (
     rb"fork_child: \[[0-9]{1,6}\](?P<user>" + _NAME + rb")"
     rb"\((?P<address>[0-9]{1,3}(?:\.[0-9]{1,3}){3})\): "
     rb"began session for `" + _NAME + rb"' with [a-z0-9_-]{1,32}; child PID is [0-9]{1,10}"

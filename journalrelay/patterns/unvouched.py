@@ -47,7 +47,7 @@ def _patterns(daemon: Daemon) -> tuple[Pattern, ...]:
     for pattern in daemon.patterns:
         identity = daemon.identity_of(pattern)
         if not _tells_an_end(identity) and _claimed(identity)[_FIELD]:
-            key = pattern.regex.pattern, pattern.tells, _claimed(identity)[_FIELD]
+            key = pattern.text, pattern.tells, _claimed(identity)[_FIELD]
             kept.setdefault(key, pattern._replace(identity=_claimed(identity)))
     whole = any("address" in pattern.regex.groupindex for pattern in kept.values())
     return tuple(kept.values()) if whole else ()

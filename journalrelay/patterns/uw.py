@@ -13,8 +13,6 @@ nothing to grant. The user's name is a real account's; that it may hold
 Run from inetd or xinetd: Debian's ipopd and uw-imapd, Fedora's uw-imap, all in /usr/sbin.
 """
 
-import re
-
 from journalrelay.patterns.identity import LOGIN_UID
 from journalrelay.patterns.pattern import Daemon, Pattern
 
@@ -23,10 +21,8 @@ _BEGIN = (
     rb"user=(?P<user>[^\x00-\x1f\x7f]{1,80}) host="
 )
 _END = rb"(?: nmsgs=[0-9]{1,9}/[0-9]{1,9}| no mailbox| mech=[A-Za-z0-9_-]{1,32})?"
-_LOGIN = re.compile(
-    _BEGIN + rb"(?:[A-Za-z0-9._-]{1,80} )?\[(?P<address>[0-9A-Fa-f:.]{2,45})\]" + _END
-)
-_BY_NAME = re.compile(_BEGIN + rb"(?P<host>[A-Za-z0-9._-]{1,79})" + _END)
+_LOGIN = _BEGIN + rb"(?:[A-Za-z0-9._-]{1,80} )?\[(?P<address>[0-9A-Fa-f:.]{2,45})\]" + _END
+_BY_NAME = _BEGIN + rb"(?P<host>[A-Za-z0-9._-]{1,79})" + _END
 _SERVICES = {"ipop2d": "pop2", "ipop3d": "pop3", "imapd": "imap"}
 
 UW = Daemon(

@@ -19,17 +19,15 @@ from journalrelay.patterns.pattern import Daemon, Pattern
 _SERVICES = {"pop3": "pop3", "pop3s": "pop3", "imap": "imap", "imaps": "imap"}
 _NAME = rb"[^\x00-\x20:@\[\]\x7f]{1,155}"
 _ADDRESS = rb"(?P<address>[0-9]{1,3}(?:\.[0-9]{1,3}){3})"
-_LOGIN = re.compile(
+_LOGIN = (
     rb"vchkpw-(?P<service>[a-z0-9]{3,10}): \((?:PLAIN|CRAM-MD5|APOP)\) login success "
     rb"(?P<user>" + _NAME + rb"@[A-Za-z0-9.-]{1,155}):(?:::ffff:)?" + _ADDRESS
 )
-_SYSTEM = re.compile(
+_SYSTEM = (
     rb"vchkpw-(?P<service>[a-z0-9]{3,10}): system password login success "
     rb"(?P<user>" + _NAME + rb"):(?:::ffff:)?" + _ADDRESS
 )
-_OLD = re.compile(
-    rb"vchkpw: login \[(?P<user>" + _NAME + rb"(?:@[A-Za-z0-9.-]{1,155})?)\] from " + _ADDRESS
-)
+_OLD = rb"vchkpw: login \[(?P<user>" + _NAME + rb"(?:@[A-Za-z0-9.-]{1,155})?)\] from " + _ADDRESS
 
 VCHKPW = Daemon(
     name="vchkpw",

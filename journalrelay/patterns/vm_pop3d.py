@@ -8,8 +8,6 @@ one with a quote is not read here. IPv4 only, as is vm-pop3d.
 Run from inetd or xinetd, or by the init script vm-pop3d of its sources.
 """
 
-import re
-
 from journalrelay.patterns.identity import LOGIN_UID
 from journalrelay.patterns.pattern import Daemon, Pattern
 from journalrelay.patterns.tcpd import (
@@ -22,8 +20,8 @@ from journalrelay.patterns.tcpd import (
 
 _USER = rb"User '(?P<user>[^\x00-\x20'\x7f]{1,128})'"
 _ADDRESS = rb"(?P<address>[0-9]{1,3}(?:\.[0-9]{1,3}){3})"
-_LOGIN = re.compile(_USER + rb" logged in from " + _ADDRESS + rb"(?:, nmsgs=[0-9]{1,9})?")
-_SECOND = re.compile(
+_LOGIN = _USER + rb" logged in from " + _ADDRESS + rb"(?:, nmsgs=[0-9]{1,9})?"
+_SECOND = (
     _USER + rb"(?: of '[^\x00-\x20'\x7f]{1,255}')? logged in"
     rb"(?: with mailbox '[^\x00-\x20'\x7f]{1,255}')?"
 )
@@ -53,7 +51,7 @@ VM_POP3D = Daemon(
             },
         ),
         Pattern(
-            re.compile(rb"Connect from " + _ADDRESS),
+            rb"Connect from " + _ADDRESS,
             samples={"Connect from 192.0.2.7": "192.0.2.7"},
             tells="connect",
             identity={"_UID": ("0",)},

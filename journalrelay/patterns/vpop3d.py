@@ -10,7 +10,7 @@ import re
 from journalrelay.patterns.identity import Like
 from journalrelay.patterns.pattern import Daemon, Pattern
 
-_LOGIN = re.compile(
+_LOGIN = (
     rb"\((?P<user>[A-Za-z0-9._@-]{1,128}),(?P<address>[0-9]{1,3}(?:\.[0-9]{1,3}){3})\) "
     rb"Authenticated"
 )

@@ -43,7 +43,7 @@ class Limits:
 
     def forget(self) -> None:
         """Let all places be free."""
-        self._by_user, self._by_key = Table(), Table()
+        self._by_user, self._by_key = Table(), Table(members="I")
         self._count_anew()
 
     def admit(self, login: Login, verdict: Verdict, now_us: int) -> Verdict:
@@ -185,8 +185,12 @@ def key_id(key: bytes) -> int:
 class Known:
     """What the map says was granted, in few bytes."""
 
-    def __init__(self, items: Iterable[tuple[bytes, int]]) -> None:
-        self._table = Table()
+    def __init__(self, items: Iterable[tuple[bytes, int]] = ()) -> None:
+        self._table = Table(members="B")
+        self.add(items)
+
+    def add(self, items: Iterable[tuple[bytes, int]]) -> None:
+        """Know more of it."""
         for key, expiry_s in items:
             if expiry_s:
                 self._table.put(key_id(key), 0, expiry_s, 0)

@@ -2,7 +2,8 @@
 
 A hash table of numbers in arrays, since a dict of Python's own objects takes five times as much.
 Rows of one group lie behind each other (linear probing), so that they can be counted; a row that
-is over is room for the next one.
+is over is room for the next one. Three quarters of the slots are taken at most, and four ninths
+after it has grown. To double it would leave more of it empty, to add less would take long.
 """
 
 from array import array
@@ -15,23 +16,23 @@ LATEST_S = (1 << 32) - 1  # 2106; what ends later is held until then
 
 
 class Table:
-    """Rows (group, member) → end, a time in whole seconds up to the year 2106. Groups and members
-    are numbers of 64 bits."""
+    """Rows (group, member) → end, a time in whole seconds up to the year 2106. Groups are numbers
+    of 64 bits, members of the kind that array.array calls so."""
 
-    _used: int
-
-    def __init__(self) -> None:
+    def __init__(self, members: str = "Q") -> None:
+        self._kind = members
+        self._used = 0
         self._make(_LEAST)
 
     def find(self, group: int, member: int, now_s: int) -> int:
         """Return where a row stands that is not over, until the next :meth:`put`; -1 for none."""
         ends, groups, members = self._ends, self._groups, self._members
-        mask = len(ends) - 1
-        slot = group & mask
+        size = len(ends)
+        slot = group % size
         while end_s := ends[slot]:
             if groups[slot] == group and members[slot] == member:
                 return slot if end_s > now_s else -1
-            slot = (slot + 1) & mask
+            slot = (slot + 1) % size
         return -1
 
     def prolong(self, slot: int, end_s: int) -> None:
@@ -45,61 +46,61 @@ class Table:
 
     def rows(self, group: int) -> list[tuple[int, int]]:
         """Return member and end of each row of a group."""
-        ends, groups, mask = self._ends, self._groups, len(self._ends) - 1
-        slot, found = group & mask, []
+        ends, groups, size = self._ends, self._groups, len(self._ends)
+        slot, found = group % size, []
         while ends[slot]:
             if groups[slot] == group:
                 found.append((self._members[slot], ends[slot]))
-            slot = (slot + 1) & mask
+            slot = (slot + 1) % size
         return found
 
     def put(self, group: int, member: int, end_s: int, now_s: int) -> None:
         """Let a row end at ``end_s``, or later if it already does; what is over is given up."""
-        ends, groups, mask = self._ends, self._groups, len(self._ends) - 1
+        ends, groups, size = self._ends, self._groups, len(self._ends)
         end_s = min(end_s, LATEST_S)
-        slot, free = group & mask, -1
+        slot, free = group % size, -1
         while ends[slot]:
             if groups[slot] == group and self._members[slot] == member:
                 ends[slot] = max(end_s, ends[slot])
                 return
             if free < 0 and ends[slot] <= now_s:
                 free = slot
-            slot = (slot + 1) & mask
+            slot = (slot + 1) % size
         if free < 0:
             free, self._used = slot, self._used + 1
         groups[free], self._members[free], ends[free] = group, member, end_s
-        if 3 * self._used > 2 * len(ends):
-            self._renew(lambda _group, _member, end_s: end_s > now_s)
+        if 4 * self._used > 3 * size:
+            self._renew(now_s)
 
     def keep(self, wanted: Callable[[int, int], bool]) -> None:
         """Give up every row whose group and member are not wanted."""
-        self._renew(lambda group, member, _end_s: wanted(group, member))
+        for slot, (group, member) in enumerate(zip(self._groups, self._members, strict=True)):
+            if not wanted(group, member):
+                self._ends[slot] = 0
+        self._renew(0)
 
     def all(self) -> Iterator[tuple[int, int, int]]:
         """Yield group, member and end of every row, also of what is over."""
         rows = zip(self._groups, self._members, self._ends, strict=True)
         return (row for row in rows if row[2])
 
-    def _renew(self, wanted: Callable[[int, int, int], bool]) -> None:
-        size, kept = _LEAST, sum(wanted(*row) for row in self.all())
-        while 3 * size < 5 * kept:
-            size *= 2
+    def _renew(self, now_s: int) -> None:
+        """Give up what is over, and have nine slots for four rows that are left."""
         rows = self.all()
-        self._make(size)
-        groups, members, ends, mask = self._groups, self._members, self._ends, size - 1
+        self._used = sum(end_s > now_s for end_s in self._ends)
+        self._make(size := max(_LEAST, 9 * self._used // 4))
+        groups, members, ends = self._groups, self._members, self._ends
         for group, member, end_s in rows:
-            if wanted(group, member, end_s):
-                slot = group & mask
+            if end_s > now_s:
+                slot = group % size
                 while ends[slot]:
-                    slot = (slot + 1) & mask
+                    slot = (slot + 1) % size
                 groups[slot], members[slot], ends[slot] = group, member, end_s
-        self._used = kept
 
     def _make(self, size: int) -> None:
-        self._groups = array("Q", bytes(8 * size))
-        self._members = array("Q", bytes(8 * size))
-        self._ends = array("I", bytes(4 * size))
-        self._used = 0
+        self._groups = array("Q", [0]) * size
+        self._members = array(self._kind, [0]) * size
+        self._ends = array("I", [0]) * size
 
 
 class Ends:

@@ -7,7 +7,6 @@ tests/test_journal_source.py.
 """
 
 import errno
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -56,6 +55,8 @@ class Where(NamedTuple):
         """Return a file name that stands for exactly these files."""
         named = self.files or ((self.directory,) if self.directory else ())
         if named:
+            import hashlib  # seldom needed, and brings half a megabyte of OpenSSL with it
+
             kind = "files" if self.files else "directory"
             paths = b"\0".join(os.path.abspath(os.fsencode(path)) for path in named)
             return f"{kind}-{hashlib.sha256(paths).hexdigest()[:16]}"

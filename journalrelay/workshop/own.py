@@ -236,7 +236,7 @@ class _Line(Settings):
         if self.wrong:
             return
         self.pattern = Pattern(
-            regex,
+            regex.pattern,
             samples,
             tells,
             service,
