@@ -21,6 +21,9 @@ class Growth:
         self._fds: list[int] = []
         self._counts: list[bytes] = []
 
+    def __del__(self) -> None:
+        self.close()
+
     def watch(self, files: Iterable[Path]) -> None:
         """Watch these files, and no others."""
         self.close()
