@@ -225,6 +225,18 @@ def test_a_journal_is_still_until_an_entry_comes(journald: Journald) -> None:
             assert wait_for(lambda: follow(made), "the login") == [b"192.0.2.%d" % number]
 
 
+def test_an_entry_that_was_seen_before_a_rotation_is_read_after_it(journald: Journald) -> None:
+    made = source(Where())
+    made.seek_time(now_us() - 900_000_000)
+    with Sender() as sender:
+        for number in range(5):
+            wait_for(lambda: not follow(made) and made.at_rest and made.still(), "rest")
+            sender.send(login_line(f"192.0.2.{number}"))
+            wait_for(lambda: not made.still(), "the entry")
+            journald.rotate()
+            assert wait_for(lambda: follow(made), "the login") == [b"192.0.2.%d" % number]
+
+
 def test_files_that_have_gone_are_not_held(journald: Journald) -> None:
     made = source(Where())
     made.seek_time(now_us() - 900_000_000)
@@ -238,14 +250,15 @@ def test_files_that_have_gone_are_not_held(journald: Journald) -> None:
     assert not [link for link in links if ".journal" in link and ("@" in link or "del" in link)]
 
 
-def test_a_journal_of_many_files_that_may_grow_is_never_still(place: Path) -> None:
+@pytest.mark.parametrize("count", [1, 17])
+def test_what_is_there_at_first_is_not_taken_for_stillness(place: Path, count: int) -> None:
     one = recorded(place).files[0]
-    files = [Path(shutil.copy(one, place / f"{n}.journal")) for n in range(17)]
-    few, many = source(Where(files=(files[0],))), source(Where(files=tuple(files)))
-    for made in few, many:
-        made.seek_time(0)
-        made.still()
-    assert few.still() and not many.still()
+    files = tuple(Path(shutil.copy(one, place / f"{n}.journal")) for n in range(count))
+    made = source(Where(files=files))
+    made.seek_time(0)
+    assert not made.still()
+    assert len(follow(made)) == 5
+    wait_for(lambda: not follow(made) and made.still(), "rest")
 
 
 def test_a_journal_that_becomes_persistent_meanwhile_is_followed() -> None:

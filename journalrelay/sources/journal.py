@@ -98,13 +98,22 @@ class JournalSource:
         self._stirred |= change != UNCHANGED
         if change == OTHER_FILES:
             self._watch()
+            if self._held:  # and its file may have another name now, and be no more known
+                self._go_to_settled()
         if (self._stirred or self._unsettled) and time.monotonic() >= self._look_again_s:
             self.settle()
 
     def still(self) -> bool:
         """Tell whether there is nothing to read, and nothing to look at again yet."""
-        if self._trouble or self._growth.seen():
+        if self._trouble or self._held:
             return False
+        if self._growth.seen():  # most lines of a mixed host are not for us
+            try:
+                self._held = bool(self._reader._next())
+            except OSError as error:
+                self._fail(error)
+            if self._held or self._trouble:
+                return False
         restless = self._stirred or self._unsettled
         return not restless or time.monotonic() < self._look_again_s
 
@@ -150,9 +159,9 @@ class JournalSource:
 
     def settle(self) -> bool:
         """Take a second look at what was read last; see :class:`Source`."""
-        self._look_again_s, self._stirred = time.monotonic() + _SECOND_LOOK_S, False
         if self._trouble or self._held:
             return not self._trouble
+        self._look_again_s, self._stirred = time.monotonic() + _SECOND_LOOK_S, False
         try:
             if self._comes_to_place():
                 self._settled, self._unsettled, self._misses = self._place, 0, 0
