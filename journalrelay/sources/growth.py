@@ -3,7 +3,7 @@
 To ask libsystemd is to have it look at every file there is, archived ones too, many times a second.
 An entry is counted before a look at its fields finds it (src/libsystemd/sd-journal/journal-file.c,
 link_entry_into_array and journal_file_link_entry), so a look after its count has been seen to
-change comes late enough.
+change mostly comes late enough; for the rest there is the second look.
 """
 
 import os
