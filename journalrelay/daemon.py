@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 _SECOND_S, _MINUTE_S = 1.0, 60.0
 _MORE_TO_START_S = 60
-_LULL_S, _LULL_TURN_MS, _LULL_SAVE_S = 60.0, 100, 10.0
+_LULL_S, _LULL_TURN_MS = 60.0, 100
+_AGAIN_S = 10.0  # how often what is at rest is looked at again
 _FIND_S = 10.0  # how often servers are looked for
 _RETRY_S, _RETRY_AT_MOST_S = 0.1, 5.0
 _ENDING = {signal.SIGTERM, signal.SIGINT}
@@ -51,7 +52,7 @@ class Daemon:
         self._source: Source
         self._hosts: Hosts | None = None
         self._due_s = self._count_due_s = self._recount_s = 0.0
-        self._save_due_s = self._find_due_s = 0.0
+        self._again_s = self._find_due_s = 0.0
         self._read_s = time.monotonic()
         self._hindered = False
         self._retry_s = self._retry_at_s = 0.0
@@ -196,7 +197,10 @@ class Daemon:
                 if fd is not None:
                     self._poll.register(fd, select.POLLIN)
         turn_ms = max(self._source.turn_ms, _LULL_TURN_MS if self._in_lull() else 0)
-        if any(fd == woken.fileno() for fd, _ in self._poll.poll(turn_ms)):
+        while not (ready := self._poll.poll(turn_ms)):
+            if time.monotonic() >= self._due_s or self._hindered or not self._relay.still():
+                return
+        if any(fd == woken.fileno() for fd, _ in ready):
             woken.recv(64)
 
     def _in_lull(self) -> bool:
@@ -212,10 +216,10 @@ class Daemon:
         why = self._relay.mend(clock.now_us())
         if why:
             self._teller.fault(why)
-        if not self._in_lull() or time.monotonic() >= self._save_due_s:
-            # with a second look, the dearest part where there are many files
-            self._relay.save(now=False)
-            self._save_due_s = time.monotonic() + _LULL_SAVE_S
+        again = time.monotonic() >= self._again_s
+        if again:
+            self._again_s = time.monotonic() + _AGAIN_S
+        self._relay.save(now=False, again=again)
         if self._site.config.rules.spelling == "postfix":  # which does not look at the time
             self._teller.expired(self._popmap.expire(clock.now_us() // 1_000_000))
         self._teller.trouble(self._source.trouble())

@@ -412,14 +412,22 @@ class Relay:
         """Tell whether a host name is still to be confirmed, after waiting for the next one."""
         return self._names.linger()
 
-    def save(self, *, now: bool = True) -> None:
+    def still(self) -> bool:
+        """Tell whether a step would do nothing but for what has a second's time: sessions are
+        prolonged when half of a window is left."""
+        busy = self._pending or self._hosts or self._names.within_us
+        return not busy and self._source.still()
+
+    def save(self, *, now: bool = True, again: bool = True) -> None:
         """Keep the place that the map has reached: what waits for its host name has not. Where
-        there are hundreds of other hosts, not ``now`` is for those whose turn it is."""
+        there are hundreds of other hosts, not ``now`` is for those whose turn it is. A second look
+        at what is at rest is taken only ``again``: where there are many files it is dear."""
         if self._pending or not self._sound:
             return
         if self._hosts:
             self._hosts.save(self._boot, self._clock_us, self._popmap.known(), now=now)
-        self._source.settle()
+        if again or not self._source.at_rest:
+            self._source.settle()
         read_to = self._names.place(self._source.place())
         if read_to is None:
             return

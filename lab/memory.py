@@ -72,6 +72,7 @@ class MemorySource:
     called = "the journal"
     vouched = True
     turn_ms = 10
+    at_rest = False
     name = "memory"
 
     def __init__(self, journal: MemoryJournal) -> None:
@@ -87,6 +88,10 @@ class MemorySource:
 
     def refresh(self) -> None:
         """Do nothing: all is there at once."""
+
+    def still(self) -> bool:
+        """Return False: one can as well read."""
+        return False
 
     def seek_time(self, time_us: int) -> None:
         """Go to the first record at or after a time."""

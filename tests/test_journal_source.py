@@ -1,6 +1,7 @@
 """The journal as a source: what systemd-python's private calls must do, places, errors."""
 
 import errno
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -233,6 +234,54 @@ def test_a_reader_sees_what_comes_after_rotation_kill_and_vacuum(journald: Journ
         journald.start()
         wait_for(all_seen, "the login that waited in journald's socket")
     assert seen == expected
+
+
+def test_a_journal_is_still_until_an_entry_comes(journald: Journald) -> None:
+    made = source(Where())
+    made.seek_time(now_us() - 900_000_000)
+    with Sender() as sender:
+        for number, disturb in enumerate((journald.sync, journald.rotate, journald.restart)):
+            disturb()
+            wait_for(lambda: not follow(made) and made.at_rest and made.still(), "rest")
+            sender.send(login_line(f"192.0.2.{number}"))
+            wait_for(lambda: not made.still(), f"growth after {disturb.__name__}")
+            assert wait_for(lambda: follow(made), "the login") == [b"192.0.2.%d" % number]
+
+
+def test_an_entry_that_was_seen_before_a_rotation_is_read_after_it(journald: Journald) -> None:
+    made = source(Where())
+    made.seek_time(now_us() - 900_000_000)
+    with Sender() as sender:
+        for number in range(5):
+            wait_for(lambda: not follow(made) and made.at_rest and made.still(), "rest")
+            sender.send(login_line(f"192.0.2.{number}"))
+            wait_for(lambda: not made.still(), "the entry")
+            journald.rotate()
+            assert wait_for(lambda: follow(made), "the login") == [b"192.0.2.%d" % number]
+
+
+def test_files_that_have_gone_are_not_held(journald: Journald) -> None:
+    made = source(Where())
+    made.seek_time(now_us() - 900_000_000)
+    with Sender() as sender:
+        for _ in range(3):
+            sender.send(login_line("192.0.2.7"))
+            journald.rotate()
+    journald.vacuum()
+    wait_for(lambda: not follow(made) and made.still(), "rest")
+    links = [os.readlink(fd) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
+    assert not [link for link in links if ".journal" in link and ("@" in link or "del" in link)]
+
+
+@pytest.mark.parametrize("count", [1, 17])
+def test_what_is_there_at_first_is_not_taken_for_stillness(place: Path, count: int) -> None:
+    one = recorded(place).files[0]
+    files = tuple(Path(shutil.copy(one, place / f"{n}.journal")) for n in range(count))
+    made = source(Where(files=files))
+    made.seek_time(0)
+    assert not made.still()
+    assert len(follow(made)) == 5
+    wait_for(lambda: not follow(made) and made.still(), "rest")
 
 
 def test_a_journal_that_becomes_persistent_meanwhile_is_followed() -> None:

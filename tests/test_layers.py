@@ -48,7 +48,7 @@ LAYERS = (
     {"reporting.chart"},
     {"grant", "notify", "owner", "map.pages", "telling.metrics", "patterns.linear", "patterns.fit"},
     {"remote.hostclock", "settings", "sources.openlog", "sources.logline", "sources.openjournal"},
-    {"sources.spot", "sources.moments", "sources.sieve", "sources.watch"},
+    {"sources.growth", "sources.spot", "sources.moments", "sources.sieve", "sources.watch"},
     {"sources.reading", "sources.rotation", "sources.received"},
     {"sources.beginning", "sources.succession"},
     {"sources.stream"},

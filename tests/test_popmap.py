@@ -606,3 +606,23 @@ def test_a_large_commit_lets_others_in_between_and_syncs_once_without_the_lock(
     assert mtime_s(popmap.path) >= before_s + 10  # as often as the lock was taken
     assert len(synced) == 1
     assert len(popmap.read()) == 2000
+
+
+def test_what_others_change_between_two_locks_of_a_commit_stays(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popmap, other = (PopMap(place / "popip.db", "hash") for _ in range(2))
+    popmap.replace({})
+    theirs = iter([key(n) for n in range(90_000, 94_000)])
+    between: list[set[bytes]] = []
+
+    def pause(*arguments: object) -> None:
+        if len(between) < 20:  # other.commit() pauses here too
+            some = {next(theirs) for _ in range(200)}
+            between.append(some)
+            other.commit(granting(*((k, NOW_S) for k in some)), 0)
+
+    monkeypatch.setattr("select.select", pause)
+    ours = {key(n) for n in range(4000)}
+    popmap.commit(granting(*((k, NOW_S) for k in ours)), 0)
+    assert popmap.read().keys() == ours.union(*between)

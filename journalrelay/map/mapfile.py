@@ -42,6 +42,7 @@ class MapFile:
         self._wait_s = wait_s
         self._known: str | None = None
         self._marked_s = 0
+        self._left: tuple[str, int] | None = None  # what this process changed last, and its stamp
 
     def identity(self) -> str | None:
         """Return what tells the file at the path from any other, None when there is none."""
@@ -179,8 +180,14 @@ class MapFile:
         stamp_s = max(now_s, before_s + 1)
         stamp_ns = stamp_s * 1_000_000_000 + cut
         os.utime(fd, ns=(stamp_ns, stamp_ns))
+        self._left = state_of(fd)
         if stamp_s > now_s:
             self._mark(stamp_s)
+
+    def is_as_left(self, fd: int) -> bool:
+        """Tell whether nobody has changed the file since this process did. The caller holds its
+        lock, and has not written yet."""
+        return state_of(fd) == self._left
 
     def _mark(self, stamp_s: int) -> None:
         """Remember on the daemon's lock file, a minute ahead, that stamps run ahead of the clock:
@@ -238,6 +245,11 @@ def identity_of(fd: int) -> str:
     src/dbinc/db_page.h): file systems use an inode number again at once."""
     status = os.fstat(fd)
     return f"{status.st_dev}:{status.st_ino}:{os.pread(fd, 20, 52).hex()}"
+
+
+def state_of(fd: int) -> tuple[str, int]:
+    """Return what every change of the map changes."""
+    return identity_of(fd), os.fstat(fd).st_mtime_ns
 
 
 def is_loose(fd: int) -> bool:

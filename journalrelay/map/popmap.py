@@ -17,7 +17,7 @@ import re
 import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -28,7 +28,7 @@ from journalrelay.map.changes import Changes, Committed, apply
 from journalrelay.map.due import filed
 from journalrelay.map.libdb import db
 from journalrelay.map.locks import WAIT_S, let_others
-from journalrelay.map.mapfile import MapFile, explained, identity_of, is_loose
+from journalrelay.map.mapfile import MapFile, explained, identity_of, is_loose, state_of
 from journalrelay.map.spelling import SPELLINGS
 from journalrelay.owner import open_plain
 
@@ -302,46 +302,44 @@ class PopMap(MapFile):
     ) -> Committed:
         """Do to the map, some of ``keys`` a lock, what ``make`` makes of these."""
         committed, at = Committed([], []), 0
-        while at < len(keys):
-            if at:
-                let_others()
-            some = keys[at : at + _SLICE]
-            with self._writing(some) as handle:
-                buckets = handle.stat(db.DB_FAST_STAT)["buckets"]
-                roomy = _roomy(buckets, self._at_most)
-                if roomy:
-                    old = self._find(handle, some)
-                    new, done = make(old, some)
-                    self._put(handle, old, new, now_s)
-                    at += len(some)
-                    committed.opened.extend(done.opened)
-                    committed.closed.extend(done.closed)
-            if not roomy:  # a bucket would be split, and a kill then harm other keys
-                self._grow(buckets, now_s)
+        with closing(libdb.Writer(self.kind)) as writer:
+            while at < len(keys):
+                if at:
+                    let_others()
+                some = keys[at : at + _SLICE]
+                with self._writing(some, writer) as handle:
+                    buckets = handle.stat(db.DB_FAST_STAT)["buckets"]
+                    roomy = _roomy(buckets, self._at_most)
+                    if roomy:
+                        old = self._find(handle, some)
+                        new, done = make(old, some)
+                        self._put(handle, old, new, now_s)
+                        at += len(some)
+                        committed.opened.extend(done.opened)
+                        committed.closed.extend(done.closed)
+                if not roomy:  # a bucket would be split, and a kill then harm other keys
+                    writer.close()
+                    self._grow(buckets, now_s)
         if keys:
             self._sync()
         return committed
 
     @contextmanager
-    def _writing(self, keys: list[bytes]) -> Iterator["db.DB"]:
+    def _writing(self, keys: list[bytes], writer: libdb.Writer) -> Iterator["db.DB"]:
         """Yield the database to change ``keys`` in, locked. What was changed is read by others
-        from the end of the block on, and is synced by :meth:`_sync`."""
+        from the end of the block on, and is synced by :meth:`_sync`.
+
+        What ``writer`` remembers of the lock before holds while nobody else has changed the file.
+        """
         with self.changing() as fd:
             self.check_known(fd)
             self._check(fd, keys)
-            memory, copy = libdb.memory(), os.dup(fd)
             try:
-                with libdb.opened(db.DB(memory), copy, self.kind) as handle:
-                    yield handle
-                    libdb.write_out(memory, handle)
+                yield writer.handle(fd, fresh=not self.is_as_left(fd))
+                writer.write_out()
             except BaseException:
-                with suppress(db.DBError):  # it writes what it still has
-                    memory.close()
+                writer.close(writing=True)
                 raise
-            finally:
-                os.close(copy)
-            with suppress(db.DBError):  # it opens its file to sync it: that is gone
-                memory.close()
 
     def _sync(self) -> None:
         """Wait until what was written is on the disk; without the lock, as it may take long."""
@@ -427,7 +425,7 @@ class PopMap(MapFile):
             with ExitStack() as lock:
                 fd = lock.enter_context(self.changing() if waiting else self.locked(fcntl.LOCK_SH))
                 self.check_known(fd)
-                seen, old = _state(fd), self._content(fd)
+                seen, old = state_of(fd), self._content(fd)
                 made = make(old)
                 if made is None:
                     return Committed([], [])
@@ -438,7 +436,7 @@ class PopMap(MapFile):
                 with self._written(new) as beside:
                     if not waiting:
                         fd = lock.enter_context(self.changing())
-                    if _state(fd) == seen:
+                    if state_of(fd) == seen:
                         self._swap(fd, beside, index)
                         break
         self.sync_name()
@@ -538,8 +536,3 @@ def _batches(things: Iterable[T], size: int = _BATCH) -> Iterator[list[T]]:
     left = iter(things)
     while some := list(islice(left, size)):
         yield some
-
-
-def _state(fd: int) -> tuple[str, int]:
-    """Return what every change of the map changes."""
-    return identity_of(fd), os.fstat(fd).st_mtime_ns

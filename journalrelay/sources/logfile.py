@@ -65,6 +65,7 @@ class LogfileSource:
     vouched = False
     called = "the log file"
     turn_ms = 20
+    at_rest = False
 
     def __init__(
         self, files: Logfiles, identifiers: Iterable[str], ledger: Source | None = None
@@ -108,6 +109,10 @@ class LogfileSource:
         self._rewatch()
         if self._ledger:
             self._ledger.refresh()
+
+    def still(self) -> bool:
+        """Return False: a turn costs no more than to ask each file."""
+        return False
 
     def seek_time(self, time_us: int) -> None:
         """Go to the first line at or after a time, in each file."""

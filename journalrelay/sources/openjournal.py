@@ -29,6 +29,8 @@ Reader = _reader._Reader
 Fields = Mapping[str, bytes | list[bytes]]
 UNCHANGED: int = _reader.NOP
 """What ``Reader.process()`` returns when nothing was written to the journal."""
+OTHER_FILES: int = _reader.INVALIDATE
+"""What it returns when files have come or gone."""
 
 _DIRECTORIES = (Path("/run/log/journal"), Path("/var/log/journal"))
 _MACHINE = Path("/etc/machine-id")
@@ -221,6 +223,19 @@ def standing(where: Where) -> list[tuple[int, int] | None]:
         except OSError:
             found.append(None)
     return found
+
+
+def growing(where: Where) -> list[Path]:
+    """Return the files of ``where`` that may still be written to; archived ones have an @ in their
+    names."""
+    if where.files:
+        return list(where.files)
+    found: list[Path] = []
+    for directory in _directories(where):
+        found += directory.glob("*.journal")
+        if where.directory:  # has directories of machines in it perhaps
+            found += directory.glob("*/*.journal")
+    return [file for file in found if "@" not in file.name]
 
 
 def _directories(where: Where) -> list[Path]:

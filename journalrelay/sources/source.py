@@ -36,6 +36,14 @@ class Source(Protocol):
     def refresh(self) -> None:
         """Take notice of new, rotated and deleted files; call it on every turn."""
 
+    @property
+    def at_rest(self) -> bool:
+        """Tell whether :meth:`settle` would do nothing, as far as that is known."""
+
+    def still(self) -> bool:
+        """Tell whether a turn would do nothing, as far as that can be told for less than a turn.
+        There is one now and then all the same."""
+
     def seek_time(self, time_us: int) -> None:
         """Go to the first record at or after a time."""
 

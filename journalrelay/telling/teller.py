@@ -71,13 +71,14 @@ class Teller:
     def committed(self, committed: Committed) -> None:
         """Tell what a batch changed, now that it is in the map; a renewal is no event."""
         for key in committed.opened:
-            if key in self._granted:
+            if key in self._granted and self._has_room(GRANTED):
                 login, expiry_s = self._granted[key]
                 told = self._fields(login, RELAY_EXPIRY=str(expiry_s))
                 self._tell(GRANTED, _name(key), f": {self._who(login)}", **told)
         self._granted.clear()
         for key in committed.closed if self.speaking else ():
-            self._tell(REVOKED, _name(key))
+            if self._has_room(REVOKED):
+                self._tell(REVOKED, _name(key))
         if clock.monotonic_us() >= self._second_us:
             self.flush()
 
@@ -174,6 +175,8 @@ class Teller:
         if len(self._told) >= _REMEMBERED_AT_MOST:
             self._told.clear()
         self._told.add((verdict.key, verdict.reason))
+        if not self._has_room(REFUSED):
+            return
         reason = verdict.reason
         if not self._shown.addresses:  # behind the colon is the network, perhaps of one address
             reason = reason.partition(":")[0]
@@ -193,16 +196,18 @@ class Teller:
         of = {"RELAY_USER": user, "RELAY_DAEMON": login.daemon}
         return of | ({"RELAY_REMOTE": login.remote} if login.remote else {}) | others
 
-    def _tell(self, kind: Kind, name: str, rest: str = "", **fields: str | None) -> None:
-        """Tell of one address, or count it when its kind has had its lines of this second."""
+    def _has_room(self, kind: Kind) -> bool:
+        """Tell whether an address is to be told of; count it when its kind has had its lines of
+        this second. Asked before the line is put together, as most of a flood's never are."""
         now_us = clock.monotonic_us()
         if now_us >= self._second_us:
             self.flush()
             self._second_us = now_us + _SECOND_US
-        if self._listed[kind] >= LISTED_AT_MOST:
-            self._unlisted[kind] += 1
-            return
-        self._listed[kind] += 1
+        listed = self._listed[kind] < LISTED_AT_MOST
+        (self._listed if listed else self._unlisted)[kind] += 1
+        return listed
+
+    def _tell(self, kind: Kind, name: str, rest: str = "", **fields: str | None) -> None:
         _tell(self._log, kind, name, self._shown, rest, **fields)
 
 

@@ -2,6 +2,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+INVALIDATE: int
 LOCAL_ONLY: int
 NOP: int
 
