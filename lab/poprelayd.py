@@ -45,6 +45,7 @@ class Poprelayd:
     ) -> None:
         self.place = place
         self.map = place / "popip.db"
+        self.kind = "hash"  # as whoever configures another says
         self.config = place / "poprelay.conf"
         self._chosen = [] if config is None else ["-c", str(self.config)]
         if config is not None:
@@ -161,7 +162,7 @@ class Poprelayd:
 
     def popmap(self) -> PopMap:
         """Return the map, to look at beside the daemon."""
-        return PopMap(self.map, "hash", careful=False)
+        return PopMap(self.map, self.kind, careful=False)
 
     def granted(self) -> dict[str, int]:
         """Return what ``list --json`` prints: address and expiry."""

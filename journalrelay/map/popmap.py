@@ -88,13 +88,10 @@ class PopMap(MapFile):
             finally:
                 os.unlink(beside)
 
-    def touch(self) -> bool:
-        """Move mtime forward: a kill may have come between an earlier sync and its mtime. Tell
-        whether one has, before the sync or after it."""
-        cut = self.cut_short()
-        with self.changing(mends=True):
+    def touch(self) -> None:
+        """Move mtime forward: a kill may have come between an earlier sync and its mtime."""
+        with self.changing():
             pass
-        return cut
 
     def fault(self, furthest_s: int) -> str | None:
         """Return why the file cannot be believed, or None.
