@@ -151,10 +151,10 @@ class Relay:
         """Make the map believable and go to where reading goes on; return what was amiss.
 
         A map that is missing, damaged, in doubt, of another clock, or not known to be what was kept
-        in this boot is made anew from the journal. So is one whose kept place is garbage, of another map or
-        too old to matter: the last window and what was done by hand is all that it can hold. Else
-        reading goes on behind the kept place, or with the last window when that was vacuumed: what
-        the journal has no more the map still has.
+        in this boot is made anew from the journal. So is one whose kept place is garbage, of
+        another map or too old to matter: the last window and what was done by hand is all that it
+        can hold. Else reading goes on behind the kept place, or with the last window when that was
+        vacuumed: what the journal has no more the map still has.
         """
         notes: list[str] = []
         place = self.kept_place(notes)
@@ -297,13 +297,14 @@ class Relay:
     def _doubts(self, place: Place | None, now_us: int, notes: list[str]) -> bool:
         """Tell whether the map may be another one than that of ``place``, though it is whole.
 
-        A clock that was set back leaves grants too far ahead. When power fails, a page is written
-        in part, and the digits of two expiries make a third one.
+        A clock that was ahead leaves grants that are too long, and has taken others out. When power
+        fails, a page is written in part, and the digits of two expiries make a third one.
         """
         if place is None:
             return True
         same_boot = place.boot == clock.boot_id()
-        stepped = same_boot and place.clock_us - clock.offset_us() > self._rules.skew_us
+        ahead_us = max(place.clock_us if same_boot else 0, self._popmap.clock_us())
+        stepped = ahead_us - clock.offset_us() > self._rules.skew_us
         if stepped or place.time_us > now_us + self._rules.skew_us:
             notes.append(f"the clock was set back; {self._anew}")
             return True

@@ -25,10 +25,21 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from journalrelay import clock
 from journalrelay.errors import DataError, NoInputError, RelayError, TryAgainError, translate
 from journalrelay.map.due import Due
-from journalrelay.map.locks import WAIT_S, acquire, daemon_lock, note_map, noted_map
+from journalrelay.map.locks import (
+    WAIT_S,
+    acquire,
+    daemon_lock,
+    note_clock,
+    note_map,
+    noted_clock,
+    noted_map,
+)
 from journalrelay.owner import as_owner, open_plain
+
+_DRIFT_US = 1_000_000  # of the clock, by which it is not noted anew
 
 
 class MapReplacedError(TryAgainError):
@@ -45,6 +56,7 @@ class MapFile:
         self._wait_s = wait_s
         self._known: str | None = None
         self._failed_ns = 0
+        self._clock_us = 0
         self._marked_s = 0
 
     def identity(self) -> str | None:
@@ -91,6 +103,22 @@ class MapFile:
         of ours wrote anew since."""
         identity = self.identity()
         return identity is not None and identity in (known, noted_map(self.path))
+
+    def clock_us(self) -> int:
+        """Return the clock (:func:`clock.offset_us`), farthest ahead in this boot, by which the map
+        was changed since it was made anew from the journal."""
+        return noted_clock(self.path)
+
+    def note_clock(self, anew: bool = False) -> None:
+        """Note by which clock the map is changed, or is made ``anew``: what that takes out may be
+        wanted when it is set back, and what it grants be too long, and who will know then may not
+        be running now. The caller acts as the directory's owner."""
+        now_us = clock.offset_us()
+        if now_us > self._clock_us + _DRIFT_US:
+            self._clock_us = self.clock_us()  # another process may have noted more
+        if anew or now_us > self._clock_us + _DRIFT_US:
+            note_clock(self.path, now_us)
+            self._clock_us = now_us
 
     def cut_short(self) -> bool:
         """Tell whether the last commit did not come to its end; nobody is at one just now."""
@@ -176,6 +204,7 @@ class MapFile:
         with self.locked(fcntl.LOCK_EX) as fd:
             if is_loose(fd):
                 self.due.doubt()
+            self.note_clock()
             before_s = max(int(os.fstat(fd).st_mtime), self.high_water_s())
             doubt, failed = self._is_in_doubt(fd), True
             try:

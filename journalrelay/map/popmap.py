@@ -222,7 +222,8 @@ class PopMap(MapFile):
         return expired
 
     def replace(self, content: Mapping[bytes, int]) -> None:
-        """Put a map with exactly ``content`` in place of whatever stands at the path."""
+        """Put a map with exactly ``content``, which the journal says by the clock as it is now, in
+        place of whatever stands at the path."""
         with self._written(content) as beside:
             try:
                 with self.changing() as fd:
@@ -234,6 +235,7 @@ class PopMap(MapFile):
             for pairs in _batches(content.items()):
                 self.due.add(filed(pairs, int(time.time())))
             self.due.end(mark, identity)
+            self.note_clock(anew=True)
         self.sync_name()
 
     @contextmanager
