@@ -244,6 +244,18 @@ def test_a_map_in_doubt_stays_so_until_it_could_be_made_anew(
     await_exactly(daemon, FIRST)
 
 
+def test_who_writes_into_the_map_just_as_a_commit_does_is_believed(
+    daemon: Poprelayd, sender: Sender
+) -> None:
+    sender.send(login_line(FIRST))
+    await_exactly(daemon, FIRST)
+    daemon.stop()
+    lie_in_it(daemon)
+    os.utime(daemon.map, (now_s := int(time.time()), now_s))
+    daemon.start()
+    assert granted(daemon) == {FIRST, "203.0.113.66"}
+
+
 def test_what_only_a_map_in_doubt_had_is_lost_and_said(
     daemon: Poprelayd, sender: Sender, journald: Journald
 ) -> None:

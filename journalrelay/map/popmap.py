@@ -490,8 +490,8 @@ def _open_to_others(fd: int) -> str | None:
 def cut_short(path: Path) -> str:
     """Return what an operator is told when the last commit did not come to its end."""
     return (
-        f"{path}: a commit was cut short, or others wrote to it: something may be missing (it is "
-        "mended from the journal by: systemctl restart poprelayd)"
+        f"{path}: a commit was cut short, or others wrote to it: it may lack grants, or have false "
+        "ones (it is made anew from the journal by: systemctl restart poprelayd)"
     )
 
 
