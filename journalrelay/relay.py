@@ -159,7 +159,7 @@ class Relay:
         notes: list[str] = []
         place = self.kept_place(notes)
         missing = self._popmap.identity() is None
-        anew = self.settle_map(now_us, notes, self._witness)
+        anew = self.settle_map(now_us, notes)
         if place:  # the map had what was logged before it, unless that was made anew
             self._note_gap(0 if anew else place.time_us, now_us, notes)
         if anew:
@@ -214,14 +214,14 @@ class Relay:
         if place.boot == clock.boot_id():  # it is to see, too, that the clock was set back
             self._clock_us = max(self._clock_us, place.clock_us)
 
-    def settle_map(self, now_us: int, notes: list[str], witness: Witness = unwitnessed) -> bool:
+    def settle_map(self, now_us: int, notes: list[str]) -> bool:
         """Make the map anew if it is missing, damaged or in doubt; tell whether that was done."""
         fault = self._fault(now_us)
         if fault is None:
             self._popmap.adopt()
             return False
         notes.append(fault)
-        self.rebuild(now_us, witness)
+        self.rebuild(now_us)
         return True
 
     def recall(self, now_us: int, since_us: int = 0) -> Changes:
