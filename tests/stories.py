@@ -2,7 +2,9 @@
 tests/test_stories.py makes stories."""
 
 import ipaddress
+import os
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 from unittest import mock
@@ -25,7 +27,7 @@ YEAR = 365 * 24 * HOUR
 CLIENTS = range(4)
 NUMBERS = st.sampled_from(CLIENTS)
 SOME = st.just(CLIENTS) | NUMBERS.map(lambda number: range(number, number + 1))  # all, or one
-HARMS = ("removed", "damaged", "another", "made anew", "written to")
+HARMS = ("removed", "damaged", "another", "another, stamped", "made anew", "written to")
 
 LATE = st.sampled_from((0, 0, 0, 1, 60, 600))
 MOSTLY, SELDOM = st.sampled_from((True, True, True, False)), st.sampled_from((False,) * 5 + (True,))
@@ -204,8 +206,9 @@ class Stories(World, RuleBasedStateMachine):
         then=st.sampled_from(("", "", "expire", "grant", "revoke", "replay")),
     )
     def meddle(self, number: int, running: bool, how: str, then: str) -> None:
-        """Somebody removes the map, damages it, has makemap write a lie into it or another, or puts
-        one into it; and who comes first is not always the daemon."""
+        """Somebody removes the map, damages it, has makemap write a lie into it or another, which
+        may have the mtime that a commit leaves, or puts one into it; and who comes first is not
+        always the daemon."""
         if not running:
             self.relay = None
         self.lagging, path = True, self.popmap().path
@@ -217,10 +220,12 @@ class Stories(World, RuleBasedStateMachine):
                 lie_in(path, key(number), self.now_us // SECOND + 3000)
         elif how != "made anew":
             path.unlink(missing_ok=True)
-        if how in ("another", "made anew"):
+        if how.startswith("another") or how == "made anew":
             lie = b"%b\t%d\n" % (key(number), self.now_us // SECOND + 3000)
             command = ["makemap", self.kind, str(path.with_suffix(""))]
             subprocess.run(command, input=lie, stderr=subprocess.DEVNULL)  # not all can be mended
+            if how == "another, stamped":
+                os.utime(path, (now_s := int(time.time()), now_s))
         if then == "expire":
             self.expire()
         elif then == "grant":

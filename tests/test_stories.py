@@ -60,6 +60,16 @@ def test_who_comes_first_to_a_strangers_map_does_not_vouch_for_it(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_walk_finds_all_again_for_a_map_that_a_grant_made(kind: str) -> None:
+    with story(kind) as told:
+        told.log_in([1])
+        told.follow()
+        told.meddle(3, running=False, how="removed", then="grant")
+        told.replay(running=False)
+        told.follow()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_strangers_map_is_noticed_at_the_next_commit(kind: str) -> None:
     """Before the daemon looks after it."""
     for how in HARMS:
