@@ -21,7 +21,7 @@ from typing import NamedTuple
 from lab import room
 
 _TABLE = Path(__file__).with_name("mutants.toml")
-_FIXED = re.compile(r"^FAILED \S+::(\S+)", re.M)
+_FIXED = re.compile(r"^FAILED \S+?::(.+?)(?: - .*)?$", re.M)
 _TOLD = re.compile(r"(\d+) stories")
 _DONE = re.compile(r"^\s*\|?\s*state\.((?!nothing_wrong|teardown)\w+\(.*\))", re.M)
 _LAST = 8

@@ -60,6 +60,16 @@ def test_who_comes_first_to_a_strangers_map_does_not_vouch_for_it(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_start_alone_makes_a_strangers_map_anew(kind: str) -> None:
+    """Before the daemon looks after it for the first time."""
+    for how in HARMS:
+        with story(kind) as told:
+            told.meddle(3, running=False, how=how, then="")
+            told.start()
+            assert told.live() == told.model.live(told.now_us), how
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_walk_finds_all_again_for_a_map_that_a_grant_made(kind: str) -> None:
     with story(kind) as told:
         told.log_in([1])
@@ -78,6 +88,16 @@ def test_a_strangers_map_is_noticed_at_the_next_commit(kind: str) -> None:
             told.log_in([1])
             told.follow_a_part(3, saved=True)
             assert told.live() == told.model.live(told.now_us), how
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_what_a_rebuild_has_read_is_read_again_when_it_fails(killed: bool) -> None:
+    with story() as told:
+        told.log_in([1])
+        told.cut_a_rebuild_short(done=False, fails=True)
+        if killed:
+            told.crash(rebooted=False)
+        told.follow()
 
 
 @pytest.mark.parametrize("kind", KINDS)
