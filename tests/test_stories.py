@@ -90,6 +90,69 @@ def test_a_strangers_map_is_noticed_at_the_next_commit(kind: str) -> None:
             assert told.live() == told.model.live(told.now_us), how
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_shorter_grant_shortens_none(apart: bool) -> None:
+    with story() as told:
+        told.grant(1, 120, killed=True)
+        if apart:  # in a batch of its own
+            told.follow()
+        told.log_in([1])
+        told.follow()
+
+
+@pytest.mark.parametrize("numbers", [range(1, 2), CLIENTS])
+def test_a_revocation_ends_what_was_before_it_whenever_that_is_read(numbers: range) -> None:
+    with story() as told:
+        told.revoke(numbers, killed=True, login=True)  # both in one batch
+        told.follow()
+        told.log_in([1])  # at its instant
+        told.follow()
+        told.log_in([1], late_s=60)
+        told.follow()
+        told.pass_time(1)
+        told.log_in([1])
+        told.follow()
+        assert key(1) in told.live()
+
+
+@pytest.mark.parametrize("fails", [True, False])
+@pytest.mark.parametrize("killed", [True, False])
+def test_what_a_commit_was_to_write_is_written_later(fails: bool, killed: bool) -> None:
+    with story() as told:
+        told.log_in([1])
+        told.cut_a_commit_short(0, fails)
+        if killed:
+            told.crash(rebooted=False)
+        told.follow()
+
+
+def test_a_walk_finds_what_was_done_by_hand_long_ago() -> None:
+    with story() as told:
+        told.be_stopped_for_long(CLIENTS, revoked=False)
+        told.replay(running=False)
+        told.follow()
+
+
+def test_a_map_that_is_made_anew_has_all_that_still_counts() -> None:
+    with story() as told:
+        told.pass_time(800)
+        told.meddle(3, running=True, how="removed", then="")
+        told.follow()
+        assert key(0) in told.live()
+
+
+def test_what_a_clock_ahead_stamped_counts_at_no_time() -> None:
+    with story() as told:
+        told.log_in([1], future=True)
+        told.follow()
+        told.step_the_clock(2, revoked=False, running=True, more=False)
+        told.follow()
+        told.pass_time(4000)  # past what it was stamped with
+        told.meddle(3, running=True, how="removed", then="")
+        told.follow()
+        assert not told.live()
+
+
 @pytest.mark.parametrize("killed", [True, False])
 def test_what_a_rebuild_has_read_is_read_again_when_it_fails(killed: bool) -> None:
     with story() as told:
