@@ -151,17 +151,19 @@ class Relay:
     def start(self, now_us: int) -> list[str]:
         """Make the map believable and go to where reading goes on; return what was amiss.
 
-        A map that is missing, damaged, of another clock, or not known to be what was kept in this
-        boot is made anew from the journal. So is one whose kept place is garbage, of another map or
-        too old to matter: the last window and what was done by hand is all that it can hold. Else
-        reading goes on behind the kept place, or with the last window when that was vacuumed: what
-        the journal has no more the map still has.
+        A map that is missing, damaged, in doubt, of another clock, or not known to be what was kept
+        in this boot is made anew from the journal. So is one whose kept place is garbage, of
+        another map or too old to matter: the last window and what was done by hand is all that it
+        can hold. Else reading goes on behind the kept place, or with the last window when that was
+        vacuumed: what the journal has no more the map still has.
         """
         notes: list[str] = []
         place = self.kept_place(notes)
         missing = self._popmap.identity() is None
-        self._note_gap(place, now_us, notes)
-        if self.settle_map(now_us, notes):
+        anew = self.settle_map(now_us, notes)
+        if place:  # the map had what was logged before it, unless that was made anew
+            self._note_gap(0 if anew else place.time_us, now_us, notes)
+        if anew:
             return notes if place or not missing else []  # a first start is nothing amiss
         known = place or self._known_to_hosts(now_us)
         if self._doubts(known, now_us, notes) or not self._go_on(place, now_us, notes):
@@ -214,15 +216,9 @@ class Relay:
             self._clock_us = max(self._clock_us, place.clock_us)
 
     def settle_map(self, now_us: int, notes: list[str]) -> bool:
-        """Make the map anew if it is missing or damaged; tell whether that was done."""
-        cut = self._popmap.identity() is not None and self._popmap.touch()
+        """Make the map anew if it is missing, damaged or in doubt; tell whether that was done."""
         fault = self._fault(now_us)
         if fault is None:
-            if cut:
-                notes.append(
-                    f"{self._popmap.path}: a commit was cut short; it is done again from "
-                    f"{self._source.called}"
-                )
             self._popmap.adopt()
             return False
         notes.append(fault)
@@ -295,6 +291,8 @@ class Relay:
         known = Known()
         fault = self._popmap.fault((now_us + self._rules.furthest_us) // 1_000_000, known.add)
         if not fault:
+            if self._popmap.cut_short():
+                return f"{path} was written to by others, or half; {self._anew}"
             self._known = known
             return None
         aside = self._popmap.put_aside()
@@ -303,13 +301,14 @@ class Relay:
     def _doubts(self, place: Place | None, now_us: int, notes: list[str]) -> bool:
         """Tell whether the map may be another one than that of ``place``, though it is whole.
 
-        A clock that was set back leaves grants too far ahead. When power fails, a page is written
-        in part, and the digits of two expiries make a third one.
+        A clock that was ahead leaves grants that are too long, and has taken others out. When power
+        fails, a page is written in part, and the digits of two expiries make a third one.
         """
         if place is None:
             return True
         same_boot = place.boot == clock.boot_id()
-        stepped = same_boot and place.clock_us - clock.offset_us() > self._rules.skew_us
+        ahead_us = max(place.clock_us if same_boot else 0, self._popmap.clock_us())
+        stepped = ahead_us - clock.offset_us() > self._rules.skew_us
         if stepped or place.time_us > now_us + self._rules.skew_us:
             notes.append(f"the clock was set back; {self._anew}")
             return True
@@ -318,18 +317,18 @@ class Relay:
             return True
         return not same_boot
 
-    def _note_gap(self, place: Place | None, now_us: int, notes: list[str]) -> None:
-        """Note what was logged behind ``place``, late enough to matter, and is gone."""
+    def _note_gap(self, since_us: int, now_us: int, notes: list[str]) -> None:
+        """Note what was logged since a time, late enough to matter, and is gone."""
         first_us = self._source.first_time_us()
-        if place and first_us and first_us > max(place.time_us, now_us - self._rules.look_back_us):
+        if first_us and first_us > max(since_us, now_us - self._rules.look_back_us):
             notes.append(
                 f"{self._source.called} begins at {format_time(first_us)}"
-                f"{self._gap(place, first_us, now_us)}"
+                f"{self._gap(since_us, first_us, now_us)}"
             )
 
-    def _gap(self, place: Place, until_us: int, now_us: int) -> str:
+    def _gap(self, since_us: int, until_us: int, now_us: int) -> str:
         """Note what may be missing, and return it in words."""
-        since_us = max(place.time_us, now_us - self._rules.look_back_us)
+        since_us = max(since_us, now_us - self._rules.look_back_us)
         self.gap = since_us, until_us
         return (
             f": logins since {format_time(since_us)} may be missing (give it more room: "
@@ -358,7 +357,7 @@ class Relay:
             if self._source.seek_cursor(place.cursor, inclusive=False):
                 return True
             gone = f"{self._kept.path}: its entry is gone from {self._source.called}"
-            notes.append(gone if self.gap else gone + self._gap(place, now_us, now_us))
+            notes.append(gone if self.gap else gone + self._gap(place.time_us, now_us, now_us))
         except ValueError:
             notes.append(f"{self._kept.path}: {place.cursor!r} is no cursor")
         return False
@@ -401,8 +400,7 @@ class Relay:
             why = f"{self._popmap.path} was removed or replaced; {self._anew}"
             self.rebuild(now_us)
         elif not self._popmap.is_stamped():
-            why = f"{self._popmap.path} was written to by others, or half; {self._anew}"
-            why = self._fault(now_us) or why
+            why = self._fault(now_us)
             self.rebuild(now_us)
         elif not self._sound:  # making it anew has failed
             self.rebuild(now_us)

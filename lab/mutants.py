@@ -3,9 +3,9 @@
     python3 -m lab.room -- .venv/bin/python -m lab.mutants [SEED [WORD]]
 
 Each mutant is a copy of the checkout with one text replaced by another, as mutants.toml says; WORD
-chooses those whose name has it. Prints for each after how many stories it was found, and the last
-of what was done in that one. The exit status is 1 if any was not found in as many stories as
-``make test`` tells.
+chooses those whose name has it. Prints for each which fixed story finds it, or if none does, after
+how many stories at random it was found, and the last of what was done in that one. The exit status
+is 1 if any was not found, in as many stories as ``make test`` tells.
 """
 
 import random
@@ -21,6 +21,7 @@ from typing import NamedTuple
 from lab import room
 
 _TABLE = Path(__file__).with_name("mutants.toml")
+_FIXED = re.compile(r"^FAILED \S+?::(.+?)(?: - .*)?$", re.M)
 _TOLD = re.compile(r"(\d+) stories")
 _DONE = re.compile(r"^\s*\|?\s*state\.((?!nothing_wrong|teardown)\w+\(.*\))", re.M)
 _LAST = 8
@@ -53,15 +54,30 @@ def examine(mutant: Mutant, seed: int) -> tuple[bool, str]:
         shutil.copytree(room.CHECKOUT / name, place / name)
     file = place / "journalrelay" / mutant.file
     file.write_text(mutant.put_into(file.read_text()))
+    how = _fixed(place) or _at_random(place, seed, mutant.name)
+    shutil.rmtree(place)
+    return bool(how), how or "NOT FOUND"
+
+
+def _fixed(place: Path) -> str:
+    """Return the fixed story that finds a fault, the first one; empty if none does."""
+    command = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/test_stories.py"]
+    command += ["--deselect", "tests/test_stories.py::TestStories", "-k", "not every_mutant"]
+    done = subprocess.run([sys.executable, *command], cwd=place, capture_output=True, text=True)
+    found = _FIXED.search(done.stdout)
+    return found[1] if found else ""
+
+
+def _at_random(place: Path, seed: int, name: str) -> str:
+    """Return what was done in the story, of those at random, that finds a fault; empty if none
+    does."""
     command = [sys.executable, "-m", "lab.mutants", "tell", str(seed)]
     done = subprocess.run(command, cwd=place, capture_output=True, text=True)
-    shutil.rmtree(place)
     told = _TOLD.search(done.stdout)
     if not told:
-        raise room.RoomError(f"{mutant.name}: no story was told: {done.stderr}")
+        raise room.RoomError(f"{name}: no story was told: {done.stderr}")
     steps = _DONE.findall(done.stderr)
-    said = f"story {told[1]}: … {', '.join(steps[-_LAST:])}" if done.returncode else "NOT FOUND"
-    return done.returncode != 0, said
+    return f"story {told[1]}: … {', '.join(steps[-_LAST:])}" if done.returncode else ""
 
 
 def tell(seed: int) -> None:
@@ -70,7 +86,8 @@ def tell(seed: int) -> None:
     from hypothesis import seed as seeded
     from hypothesis.stateful import run_state_machine_as_test
 
-    from tests.test_stories import Stories, TestStories
+    from tests.stories import Stories
+    from tests.test_stories import TestStories
 
     told = [0]
 

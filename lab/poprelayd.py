@@ -45,6 +45,7 @@ class Poprelayd:
     ) -> None:
         self.place = place
         self.map = place / "popip.db"
+        self.kind = "hash"  # as whoever configures another says
         self.config = place / "poprelay.conf"
         self._chosen = [] if config is None else ["-c", str(self.config)]
         if config is not None:
@@ -155,13 +156,13 @@ class Poprelayd:
         self.process.wait(30)
 
     def run(self, verb: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run another verb on the same files; it must not end in a traceback."""
-        options = self._files(verb)
-        return journalrelay(*self._chosen, verb, *arguments, *options)
+        """Run another verb on the same files, by the same clock; it must not end in a traceback."""
+        words = (*self._chosen, verb, *arguments, *self._files(verb))
+        return journalrelay(*words, environment=self._environment)
 
     def popmap(self) -> PopMap:
         """Return the map, to look at beside the daemon."""
-        return PopMap(self.map, "hash", careful=False)
+        return PopMap(self.map, self.kind, careful=False)
 
     def granted(self) -> dict[str, int]:
         """Return what ``list --json`` prints: address and expiry."""
@@ -177,10 +178,18 @@ class Poprelayd:
         return files
 
 
-def journalrelay(*arguments: str, input_: str | None = None) -> "subprocess.CompletedProcess[str]":
+def journalrelay(
+    *arguments: str, input_: str | None = None, environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
     """Run ``journalrelay`` and return what it said; a traceback is a failure of its own."""
     done = subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, input=input_, cwd=TOP, timeout=120
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        input=input_,
+        env={**os.environ, **(environment or {})},
+        cwd=TOP,
+        timeout=120,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done

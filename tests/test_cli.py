@@ -7,10 +7,11 @@ import os
 import re
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -21,8 +22,10 @@ from lab.journald import Journald, Sender, login_line
 from lab.journalfile import entry, make_journal
 from lab.poprelayd import COMMAND, TOP, Poprelayd, journalrelay
 from lab.wait import wait_for
+from tests import support
 
 S_US = 1_000_000
+PIPE, SECOND_LOOK_S = 65536, 0.25  # bytes that a pipe takes, pipe(7); sources/journal.py
 WINDOW_S = 900
 FIELDS: dict[str, type | tuple[type, ...]] = {
     "cursor": str,
@@ -413,6 +416,35 @@ def test_replay_reads_this_machines_journal_by_itself(post: Post, journald: Jour
     assert login["time"] == int(shown["__REALTIME_TIMESTAMP"]) / S_US
     again = post.run("replay", "--state", str(post.state), "--json", "--cursor", login["cursor"])
     assert again.stdout == done.stdout
+
+
+def test_replay_tells_each_login_once_though_it_is_read_again(place: Path) -> None:
+    """While it waits for who reads its lines, entries that were logged between others appear."""
+    began_us, journal = time.time_ns() // 1000, place / "journal"
+    journal.mkdir()
+
+    def log(name: str, numbers: range) -> None:
+        entries = (entry(login_line(support.address(n)), began_us + n) for n in numbers)
+        make_journal(entries, place / name).rename(journal / name)
+
+    log("a.journal", range(0, 2000, 2))
+    words = ["--map", str(place / "popip.db"), "--state", str(place)]
+    command = [*COMMAND, "-c", "/dev/null", "replay", "--json", "--since", "-1h", *words]
+    command += ["--directory", str(journal)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=TOP, text=True) as replay:
+        assert replay.stdout is not None
+        pipe = replay.stdout
+        wait_for(lambda: unread(pipe) > PIPE - 2 * 4096, "a pipe that takes no more")
+        log("b.journal", range(1, 2000, 2))
+        time.sleep(SECOND_LOOK_S)  # then the next one is due
+        told = [json.loads(line)["address"] for line in pipe]
+    assert replay.returncode == 0
+    assert sorted(told) == sorted(support.address(n) for n in range(2000))
+
+
+def unread(pipe: IO[str]) -> int:
+    """Return how much of a pipe was not read yet."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 # list and check

@@ -103,6 +103,25 @@ def test_a_step_back_while_it_was_down_is_noticed_at_the_start(
     await_map(daemon, {"192.0.2.11", "192.0.2.13"})
 
 
+def test_what_expired_by_a_clock_that_was_ahead_while_it_was_down_is_granted_again(
+    daemon: Poprelayd, sender: Sender, clock: Clock
+) -> None:
+    for number in (11, 12):
+        sender.send(login_line(f"192.0.2.{number}"))
+    before = await_map(daemon, {"192.0.2.11", "192.0.2.12"})
+    daemon.stop()
+    clock.step(HOUR_S)
+    daemon.run("expire")
+    assert dump(daemon) == {}
+    clock.step(0)
+    daemon.run("expire")  # by the right clock, which nobody has to notice
+    for _ in range(2):
+        daemon.start()
+        assert await_map(daemon, {"192.0.2.11", "192.0.2.12"}) == before
+        daemon.stop()
+    assert daemon.log.read_text().count("the clock was set back") == 1
+
+
 def test_a_map_made_anew_later_believes_no_entry_of_the_clock_ahead(
     daemon: Poprelayd, sender: Sender, clock: Clock
 ) -> None:

@@ -17,7 +17,7 @@ from journalrelay.sources.journal import JournalSource
 from journalrelay.sources.openjournal import Where
 from journalrelay.telling import ledger
 from lab.journald import Journald, Sender, login_line
-from lab.journalfile import entry, make_journal
+from lab.journalfile import Field, entry, make_journal
 from lab.wait import wait_for
 from tests.support import now_us
 
@@ -61,7 +61,8 @@ def test_the_private_calls_do_what_is_needed_of_them(place: Path) -> None:
 def test_fields_are_the_same_however_many_are_asked_for(place: Path) -> None:
     """Of entries that are asked for many, all fields are taken at once."""
     names = ("_EXE", "_UID", "TWICE", "NOT_UTF8", "LONG", "NONE", "MESSAGE")
-    extra = [("TWICE", "one"), ("TWICE", "two"), ("NOT_UTF8", b"\xff\n"), ("LONG", "x" * 100_000)]
+    extra: list[Field] = [("TWICE", "one"), ("TWICE", "two")]
+    extra += [("NOT_UTF8", b"\xff\n"), ("LONG", "x" * 100_000)]
     entries = [entry(f"line {n}", BASE_US + n, pid=100 + n, extra=extra) for n in range(40)]
     where = Where(files=(make_journal(entries, place / "x.journal"),))
     seen = []

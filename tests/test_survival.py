@@ -157,7 +157,7 @@ def makemap(daemon: Poprelayd) -> None:
 
 def lie_in_it(daemon: Poprelayd) -> None:
     handle = db.DB()
-    handle.open(str(daemon.map), None, db.DB_HASH, 0)
+    handle.open(str(daemon.map), None, db.DB_UNKNOWN, 0)
     handle.put(b"203.0.113.66", b"%d" % (time.time() + 3000))
     handle.sync()
     handle.close()
@@ -180,6 +180,95 @@ def test_a_map_that_others_change_is_made_anew_though_nobody_logs_in(
     sender.send(login_line(LATER))
     await_exactly(daemon, FIRST, LATER)
     assert daemon.process.poll() is None
+
+
+def test_what_a_stranger_wrote_is_not_believed_though_somebody_logs_in_at_once(
+    daemon: Poprelayd, sender: Sender
+) -> None:
+    """The daemon's next commit comes before it looks at the map."""
+    sender.send(login_line(FIRST))
+    await_exactly(daemon, FIRST)
+    daemon.process.send_signal(signal.SIGSTOP)
+    lie_in_it(daemon)
+    sender.send(login_line(LATER))
+    daemon.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: LATER in granted(daemon), "the login")
+    await_exactly(daemon, FIRST, LATER)
+    await_said(daemon, "was written to by others, or half")
+
+
+WHILE_DOWN = {
+    "nothing": ([], set()),
+    "expire": (["expire"], set()),
+    "grant": (["grant", MEANWHILE], {MEANWHILE}),
+    "revoke": (["revoke", MEANWHILE], set()),
+    "replay": (["replay"], set()),
+    "replay from a time": (["replay", "--since", "-1h"], set()),
+}
+
+
+@pytest.mark.parametrize("kind", ["hash", "btree"])
+@pytest.mark.parametrize("then", WHILE_DOWN)
+def test_what_a_stranger_wrote_into_the_map_of_a_daemon_that_was_down_is_not_believed(
+    sender: Sender, place: Path, kind: str, then: str
+) -> None:
+    """Nor does it come to be believed by what a command of ours does to the map before."""
+    words, granted_ = WHILE_DOWN[then]
+    with Poprelayd(place, config=f'[map]\ntype = "{kind}"\n') as daemon:
+        daemon.kind = kind
+        sender.send(login_line(FIRST))
+        assert daemon.run("grant", LATER, "--for", "2h").returncode == 0
+        await_exactly(daemon, FIRST, LATER)
+        daemon.stop()
+        lie_in_it(daemon)
+        if words:
+            assert daemon.run(*words).returncode == 0
+        before = daemon.log.read_text()
+        daemon.start()
+        await_exactly(daemon, FIRST, LATER, *granted_)
+        if "replay" not in then:
+            assert "made anew" in daemon.log.read_text().removeprefix(before)
+
+
+def test_a_map_in_doubt_stays_so_until_it_could_be_made_anew(
+    daemon: Poprelayd, sender: Sender
+) -> None:
+    sender.send(login_line(FIRST))
+    await_exactly(daemon, FIRST)
+    daemon.stop()
+    lie_in_it(daemon)
+    with disk.full(daemon.place):
+        daemon.launch()
+        assert daemon.process.wait(30) == os.EX_TEMPFAIL
+    daemon.start()
+    await_exactly(daemon, FIRST)
+
+
+def test_who_writes_into_the_map_just_as_a_commit_does_is_believed(
+    daemon: Poprelayd, sender: Sender
+) -> None:
+    sender.send(login_line(FIRST))
+    await_exactly(daemon, FIRST)
+    daemon.stop()
+    lie_in_it(daemon)
+    os.utime(daemon.map, (now_s := int(time.time()), now_s))
+    daemon.start()
+    assert granted(daemon) == {FIRST, "203.0.113.66"}
+
+
+def test_what_only_a_map_in_doubt_had_is_lost_and_said(
+    daemon: Poprelayd, sender: Sender, journald: Journald
+) -> None:
+    sender.send(login_line(FIRST))
+    await_exactly(daemon, FIRST)
+    daemon.stop()
+    journald.rotate()
+    journald.vacuum()
+    sender.send(login_line(LATER))
+    lie_in_it(daemon)
+    daemon.start()
+    await_exactly(daemon, LATER)
+    await_said(daemon, "may be missing")
 
 
 # The journal
@@ -366,7 +455,7 @@ def test_a_commit_that_was_cut_short_is_said_where_there_is_no_journal(
     for _ in range(2):  # nobody but the daemon mends it
         assert "a commit was cut short" in daemon.run(verb, *words).stderr
     daemon.start()
-    assert "a commit was cut short; it is done again" in daemon.log.read_text()
+    assert "was written to by others, or half; the map is made anew" in daemon.log.read_text()
     assert daemon.run(verb, *words).stderr == ""
     await_exactly(daemon, FIRST)
 

@@ -57,17 +57,42 @@ class Request:
         return self.cursor is None and self.since_us is None
 
 
+class Seen:
+    """The logins that were told since the last place of their source up to which nothing was
+    missed. What lies behind it may be read again, by a second look; no more need be remembered."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._behind: dict[str, tuple[tuple[str, int] | None, set[str | Login]]] = {}
+
+    def before(self, told: str | Login, remote: str) -> bool:
+        """Tell whether a login, here or at a ``remote`` host, was told before, and note it."""
+        hosts = self._parts.hosts
+        place = hosts.place(remote) if hosts and remote else self._parts.source.place()
+        behind = self._behind.get(remote)
+        if behind is None or (place and place != behind[0]):
+            behind = self._behind[remote] = place, set()
+        if told in behind[1]:
+            return True
+        behind[1].add(told)
+        return False
+
+
 def act(site: Site, options: Options) -> int:
     """Walk the source to its end; print each login as JSON, or one line of what came of it."""
     since_us = 0 if options.all else options.since
     request = Request(options.cursor, since_us, options.dry_run, options.json)
     parts = site.parts()
     verdicts: dict[str, int] = {}
+    seen = Seen(parts)
 
     def witness(record: Record, login: Login, verdict: Verdict) -> None:
+        cursor = record.cursor() if request.as_json else ""  # which takes its time
+        if seen.before(cursor or login, login.remote):
+            return
         verdicts[verdict.word] = verdicts.get(verdict.word, 0) + 1
         if request.as_json:
-            print(_as_json(record, login, verdict))
+            print(_as_json(cursor, login, verdict))
 
     relay, notes = Relay(parts, witness), list[str]()
     _begin(relay, parts, request, notes)
@@ -138,10 +163,10 @@ def _walk(relay: Relay, source: Source, request: Request) -> int:
     return records
 
 
-def _as_json(record: Record, login: Login, verdict: Verdict) -> str:
+def _as_json(cursor: str, login: Login, verdict: Verdict) -> str:
     return json.dumps(
         {
-            "cursor": record.cursor(),
+            "cursor": cursor,
             "time": login.logged_at_us / 1_000_000,
             "address": None if login.address == NOWHERE else spell(parse_key(verdict.key)),
             "user": login.user.decode("utf-8", "backslashreplace"),

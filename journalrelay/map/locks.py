@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from journalrelay import clock
 from journalrelay.errors import TryAgainError, translate
 from journalrelay.owner import as_owner, open_plain, read_plain
 
 WAIT_S = 5.0
 _STEP_S = 0.002
 _PAUSE_S = 0.0005
+_MAP, _CLOCK = slice(16, 112), slice(112, 176)  # what stands in the daemon's lock file
 
 
 def acquire(fd: int, operation: int, path: Path, wait_s: float = WAIT_S) -> None:
@@ -88,22 +90,42 @@ def daemon_pid(path: Path) -> int | None:
 def note_map(path: Path, identity: str) -> None:
     """Note for the daemon that the file it will find at ``path`` is one of our own. The caller
     acts as the directory's owner; without a lock file there is nobody to be told."""
+    _note(path, _MAP, identity)
+
+
+def noted_map(path: Path) -> str | None:
+    """Return the identity of the last map that one of our own processes put at ``path``."""
+    return _noted(path, _MAP) or None
+
+
+def note_clock(path: Path, offset_us: int) -> None:
+    """Note for the daemon by which clock the map is about to be changed; see :func:`note_map`."""
+    _note(path, _CLOCK, f"{offset_us} {clock.boot_id()}")
+
+
+def noted_clock(path: Path) -> int:
+    """Return the clock's offset that was noted in this boot, 0 when none was."""
+    offset_us, _, boot = _noted(path, _CLOCK).partition(" ")
+    return int(offset_us) if offset_us.isdecimal() and boot == clock.boot_id() else 0
+
+
+def _note(path: Path, where: slice, text: str) -> None:
     with suppress(OSError):
         fd = open_plain(daemon_lock(path), os.O_WRONLY)
         try:
             before = os.fstat(fd)
-            os.pwrite(fd, b"%-95s\n" % identity.encode(), 16)
+            line = text.ljust(where.stop - where.start - 1) + "\n"
+            os.pwrite(fd, line.encode(), where.start)
             os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
         finally:
             os.close(fd)
 
 
-def noted_map(path: Path) -> str | None:
-    """Return the identity of the last map that one of our own processes put at ``path``."""
+def _noted(path: Path, where: slice) -> str:
     try:
-        return read_plain(daemon_lock(path))[16:112].decode("ascii").strip() or None
+        return read_plain(daemon_lock(path))[where].decode("ascii").strip(" \n\0")
     except (OSError, ValueError):
-        return None
+        return ""
 
 
 @contextmanager

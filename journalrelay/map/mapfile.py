@@ -10,7 +10,9 @@ Every writer
 4. lets the lock go, and then syncs: who asks the map need not wait for the disk.
 
 A write itself leaves an mtime of some nanoseconds, the stamp after it one of whole seconds. So a
-commit that was cut short shows without having cost anything: by an mtime that is no whole second.
+commit that was cut short, or a stranger's write, shows without having cost anything: by an mtime
+that is no whole second. Whoever writes to such a map leaves that so, until it was made anew from
+the journal.
 
 A map that is written anew is renamed into place, and the old file's mtime is moved forward, which
 makes running sendmail processes open the new one.
@@ -23,14 +25,26 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from journalrelay import clock
 from journalrelay.errors import DataError, NoInputError, RelayError, TryAgainError, translate
 from journalrelay.map.due import Due
-from journalrelay.map.locks import WAIT_S, acquire, daemon_lock, note_map, noted_map
+from journalrelay.map.locks import (
+    WAIT_S,
+    acquire,
+    daemon_lock,
+    note_clock,
+    note_map,
+    noted_clock,
+    noted_map,
+)
 from journalrelay.owner import as_owner, open_plain
+
+_DRIFT_US = 1_000_000  # of the clock, by which it is not noted anew
 
 
 class MapReplacedError(TryAgainError):
-    """The file at the map's path is not the one that was read and written so far."""
+    """The map is not as those left it who know how to write to it: another file is at its path, or
+    something else in it."""
 
 
 class MapFile:
@@ -41,6 +55,8 @@ class MapFile:
         self.due = Due(path)
         self._wait_s = wait_s
         self._known: str | None = None
+        self._failed_ns = 0
+        self._clock_us = 0
         self._marked_s = 0
         self._left: tuple[str, int] | None = None  # what this process changed last, and its stamp
 
@@ -66,9 +82,10 @@ class MapFile:
             note_map(self.path, self.known())
 
     def is_ours(self, fd: int) -> bool:
-        """Tell whether ``fd`` is the file that the daemon, or who made it anew for it, vouches for;
-        that it was adopted here says nothing, a replay adopts what it finds."""
-        return identity_of(fd) == noted_map(self.path)
+        """Tell whether ``fd`` is the file that the daemon, or who made it anew for it, vouches for,
+        and nobody else wrote to it; that it was adopted here says nothing, a replay adopts what it
+        finds."""
+        return identity_of(fd) == noted_map(self.path) and not self._is_in_doubt(fd)
 
     def known(self) -> str:
         """Return the identity of the file that was adopted, or put there since; empty if none."""
@@ -88,15 +105,39 @@ class MapFile:
         identity = self.identity()
         return identity is not None and identity in (known, noted_map(self.path))
 
+    def clock_us(self) -> int:
+        """Return the clock (:func:`clock.offset_us`), farthest ahead in this boot, by which the map
+        was changed since it was made anew from the journal."""
+        return noted_clock(self.path)
+
+    def note_clock(self, anew: bool = False) -> None:
+        """Note by which clock the map is changed, or is made ``anew``: what that takes out may be
+        wanted when it is set back, and what it grants be too long, and who will know then may not
+        be running now. The caller acts as the directory's owner."""
+        now_us = clock.offset_us()
+        if now_us > self._clock_us + _DRIFT_US:
+            self._clock_us = self.clock_us()  # another process may have noted more
+        if anew or now_us > self._clock_us + _DRIFT_US:
+            note_clock(self.path, now_us)
+            self._clock_us = now_us
+
     def cut_short(self) -> bool:
         """Tell whether the last commit did not come to its end; nobody is at one just now."""
         with self.locked(fcntl.LOCK_SH) as fd:
             return is_loose(fd)
 
     def check_known(self, fd: int) -> None:
-        """Raise MapReplacedError unless ``fd`` is the file that was adopted, if one was."""
+        """Raise MapReplacedError unless ``fd`` is the file that was adopted, if one was, and as
+        those left it who know how to write to it."""
         if self._known and identity_of(fd) != self._known and self.is_foreign():
             raise MapReplacedError(f"{self.path} was removed or replaced")
+        if self._known and self._is_in_doubt(fd):
+            raise MapReplacedError(f"{self.path} was written to by others, or half")
+
+    def _is_in_doubt(self, fd: int) -> bool:
+        """Tell whether something is in ``fd`` that is not known here: not what an own commit has
+        left that failed and is done again."""
+        return is_loose(fd) and os.fstat(fd).st_mtime_ns != self._failed_ns
 
     def is_stamped(self) -> bool:
         """Tell whether whoever wrote to the file last has come to his end, and knew how to."""
@@ -154,28 +195,29 @@ class MapFile:
                     os.close(fd)
 
     @contextmanager
-    def changing(self, mends: bool = False) -> Iterator[int]:
+    def changing(self) -> Iterator[int]:
         """Yield the locked file to write to; then move its mtime, also when writing failed.
 
         Writing itself sets mtime to now, which may be earlier than what sendmail has seen, when
-        commits came faster than seconds. So the stamp goes on from what it was before. That a
-        commit was cut short still shows behind it, unless the caller ``mends`` that, as everybody
-        does who has adopted the map and applies to it all that is logged.
+        commits came faster than seconds. So the stamp goes on from what it was before. That the
+        file was in doubt still shows behind it, and so does that writing failed.
         """
         with self.locked(fcntl.LOCK_EX) as fd:
             if is_loose(fd):
                 self.due.doubt()
+            self.note_clock()
             before_s = max(int(os.fstat(fd).st_mtime), self.high_water_s())
-            cut = is_loose(fd) and not mends and not self._known
+            doubt, failed = self._is_in_doubt(fd), True
             try:
                 yield fd
-            except BaseException:
-                cut = True
-                raise
+                failed = False
             finally:
-                self._stamp(fd, before_s, cut)
+                stamp_ns = self._stamp(fd, before_s, doubt or failed)
+                if failed and not doubt:
+                    self._failed_ns = stamp_ns
 
-    def _stamp(self, fd: int, before_s: int, cut: bool) -> None:
+    def _stamp(self, fd: int, before_s: int, cut: bool) -> int:
+        """Move the file's mtime, a nanosecond behind a whole second if it is ``cut`` short."""
         now_s = int(time.time())
         stamp_s = max(now_s, before_s + 1)
         stamp_ns = stamp_s * 1_000_000_000 + cut
@@ -183,6 +225,7 @@ class MapFile:
         self._left = state_of(fd)
         if stamp_s > now_s:
             self._mark(stamp_s)
+        return stamp_ns
 
     def is_as_left(self, fd: int) -> bool:
         """Tell whether nobody has changed the file since this process did. The caller holds its

@@ -85,13 +85,10 @@ class PopMap(MapFile):
             finally:
                 os.unlink(beside)
 
-    def touch(self) -> bool:
-        """Move mtime forward: a kill may have come between an earlier sync and its mtime. Tell
-        whether one has, before the sync or after it."""
-        cut = self.cut_short()
-        with self.changing(mends=True):
+    def touch(self) -> None:
+        """Move mtime forward: a kill may have come between an earlier sync and its mtime."""
+        with self.changing():
             pass
-        return cut
 
     def fault(
         self, furthest_s: int, see: Callable[[Iterable[tuple[bytes, int]]], None] = lambda _: None
@@ -230,7 +227,8 @@ class PopMap(MapFile):
         return expired
 
     def replace(self, content: Mapping[bytes, int]) -> None:
-        """Put a map with exactly ``content`` in place of whatever stands at the path."""
+        """Put a map with exactly ``content``, which the journal says by the clock as it is now, in
+        place of whatever stands at the path."""
         with self._written(content) as beside:
             try:
                 with self.changing() as fd:
@@ -242,6 +240,7 @@ class PopMap(MapFile):
             for pairs in _batches(content.items()):
                 self.due.add(filed(pairs, int(time.time())))
             self.due.end(mark, identity)
+            self.note_clock(anew=True)
         self.sync_name()
 
     @contextmanager
@@ -494,8 +493,8 @@ def _open_to_others(fd: int) -> str | None:
 def cut_short(path: Path) -> str:
     """Return what an operator is told when the last commit did not come to its end."""
     return (
-        f"{path}: a commit was cut short, or others wrote to it: something may be missing (it is "
-        "mended from the journal by: systemctl restart poprelayd)"
+        f"{path}: a commit was cut short, or others wrote to it: it may lack grants, or have false "
+        "ones (it is made anew from the journal by: systemctl restart poprelayd)"
     )
 
 

@@ -164,6 +164,10 @@ class Hosts:
         """Return a descriptor for poll(2) that becomes readable when a host has written."""
         return self._received.fileno()
 
+    def place(self, name: str) -> tuple[str, int] | None:
+        """Return the place of one, up to which nothing was missed."""
+        return self._hosts[name].place()
+
     def facts(self) -> dict[str, dict[str, Any]]:
         """Return of each host its place, how late its last entry came, and what is amiss."""
         facts = {}

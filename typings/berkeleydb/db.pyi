@@ -9,6 +9,7 @@ DB_INIT_MPOOL: int
 DB_NOSYNC: int
 DB_PRIVATE: int
 DB_RDONLY: int
+DB_UNKNOWN: int
 
 def version() -> tuple[int, int, int]: ...
 
