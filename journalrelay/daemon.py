@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _SECOND_S, _MINUTE_S = 1.0, 60.0
 _MORE_TO_START_S = 60
 _LULL_S, _LULL_TURN_MS = 60.0, 100
+_CROWD, _CROWD_TURN_MS = 8, 40  # where so many records come in a turn, those after them wait
 _AGAIN_S = 10.0  # how often what is at rest is looked at again
 _FIND_S = 10.0  # how often servers are looked for
 _RETRY_S, _RETRY_AT_MOST_S = 0.1, 5.0
@@ -54,7 +55,7 @@ class Daemon:
         self._due_s = self._count_due_s = self._recount_s = 0.0
         self._again_s = self._find_due_s = 0.0
         self._read_s = time.monotonic()
-        self._hindered = False
+        self._crowd = self._hindered = False
         self._retry_s = self._retry_at_s = 0.0
         self._counted: int | None = None
         self._reported = ""
@@ -155,6 +156,7 @@ class Daemon:
         try:
             step = self._relay.step(clock.now_us(), hold=hold)
             self._teller.report.records += step.records
+            self._crowd = step.records >= _CROWD
             now_s = time.monotonic()
             if step.records:
                 self._read_s = now_s
@@ -196,7 +198,8 @@ class Daemon:
             for fd in (woken.fileno(), *sources):
                 if fd is not None:
                     self._poll.register(fd, select.POLLIN)
-        turn_ms = max(self._source.turn_ms, _LULL_TURN_MS if self._in_lull() else 0)
+        slow_ms = _LULL_TURN_MS if self._in_lull() else _CROWD_TURN_MS if self._crowd else 0
+        turn_ms = max(self._source.turn_ms, slow_ms)
         while not (ready := self._poll.poll(turn_ms)):
             if time.monotonic() >= self._due_s or self._hindered or not self._relay.still():
                 return

@@ -56,10 +56,11 @@ class Limits:
         place = place_of(login, verdict.key)
         if self._prolonged(place, end_s, at_s):  # as most are
             return verdict
-        excess = self._excess(place, at_s)
+        holders = self._holders(place, at_s)
+        excess = self._excess(place, holders, at_s)
         if excess:
             return Verdict("refused", excess, verdict.key, None)
-        self._take(place, end_s, at_s)
+        self._take(place, holders, end_s, at_s)
         return verdict
 
     def hold(self, place: Place, end_s: int, at_us: int) -> None:
@@ -68,7 +69,7 @@ class Limits:
             return
         at_s = self._at(at_us)
         if not self._prolonged(place, end_s, at_s):
-            self._take(place, end_s, at_s)
+            self._take(place, self._holders(place, at_s), end_s, at_s)
 
     def withdraw(self, network: Network | None, keys: tuple[bytes, ...]) -> None:
         """Free the places of what was revoked: ``keys``, with a /64 all in it, everything when
@@ -105,39 +106,41 @@ class Limits:
         self._by_key.prolong(row, end_s)
         return True
 
-    def _excess(self, place: Place, at_s: int) -> str:
+    def _holders(self, place: Place, at_s: int) -> list[int]:
+        """Return the numbers of the servers by whose logins the place's key is held."""
+        return [server for server, end_s in self._by_key.rows(place.key) if end_s > at_s]
+
+    def _excess(self, place: Place, holders: list[int], at_s: int) -> str:
         """Return for want of which place a login must be refused, empty if for none."""
         rules, most = self._rules, self._rules.max_addresses_per_user
         if most and place.user:
             held = [key for key, end_s in self._by_user.rows(place.user) if end_s > at_s]
             if len(held) >= most and place.key not in held:
                 return f"relay.max_addresses_per_user: {most}"
-        held = [server for server, end_s in self._by_key.rows(place.key) if end_s > at_s]
         most = rules.max_addresses
-        if most and not held and self._ends.left(at_s) >= most:
+        if most and not holders and self._ends.left(at_s) >= most:
             return f"relay.max_addresses: {most}"
         own = self._ends_of.get(place.daemon)
         most = rules.max_addresses_of.get(place.daemon, 0)
-        if own and self._number(place.daemon) not in held and own.left(at_s) >= most:
+        if own and self._number(place.daemon) not in holders and own.left(at_s) >= most:
             _, remote, host = place.daemon.partition(".")
             if remote:
                 return f'remote."{host}".max_addresses: {most}'
             return f"daemons.{place.daemon}.max_addresses: {most}"
         return ""
 
-    def _take(self, place: Place, end_s: int, at_s: int) -> None:
+    def _take(self, place: Place, holders: list[int], end_s: int, at_s: int) -> None:
         if end_s <= at_s:
             return
         if place.user:
             self._by_user.put(place.user, place.key, end_s, at_s)
         server = self._number(place.daemon)
-        held = [number for number, end_s in self._by_key.rows(place.key) if end_s > at_s]
         self._by_key.put(place.key, server, end_s, at_s)
-        if not held:
+        if not holders:
             self._ends.left(at_s)
             self._ends.add(place.key, end_s)
         own = self._ends_of.get(place.daemon)
-        if own and server not in held:
+        if own and server not in holders:
             own.left(at_s)
             own.add(place.key, end_s)
 
