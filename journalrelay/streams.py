@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import TextIO, cast
 
 
@@ -45,8 +46,9 @@ def open_standard_streams() -> None:
 
 
 def discard_output() -> None:
-    """Drop what is and will be printed on standard output."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    """Drop what is and will be printed on standard output, if there is a descriptor for that."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def takes_colour() -> bool:

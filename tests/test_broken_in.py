@@ -234,13 +234,15 @@ def test_the_traps_would_catch_a_root_that_goes_on_as_root(
 def test_no_root_is_left_to_be_found_while_berkeley_db_reads(
     lair: Lair, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = libdb.opened
+    def watched(real: Callable[..., object]) -> Callable[..., object]:
+        def open_it(*arguments: object, **named: object) -> object:
+            print("users:", *os.getresuid(), "groups:", *os.getresgid(), *os.getgroups())
+            return real(*arguments, **named)
 
-    def watched(*arguments: object) -> object:
-        print("users:", *os.getresuid(), "groups:", *os.getresgid(), *os.getgroups())
-        return real(*arguments)  # type: ignore[arg-type]
+        return open_it
 
-    monkeypatch.setattr(libdb, "opened", watched)
+    monkeypatch.setattr(libdb, "opened", watched(libdb.opened))
+    monkeypatch.setattr(libdb.Writer, "handle", watched(libdb.Writer.handle))
     shutil.rmtree(lair.map.with_name(f"{lair.map.name}.due"))  # else expire finds nothing to read
     words = ["192.0.2.9"] if verb in ("check", "grant", "revoke") else []
     said = as_root(*lair.argv(verb, *words))

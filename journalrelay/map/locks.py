@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from journalrelay import clock
-from journalrelay.errors import TryAgainError, translate
+from journalrelay.errors import RelayError, TryAgainError, translate
 from journalrelay.owner import as_owner, open_plain, read_plain
 
 WAIT_S = 5.0
@@ -100,13 +100,17 @@ def noted_map(path: Path) -> str | None:
 
 def note_clock(path: Path, offset_us: int) -> None:
     """Note for the daemon by which clock the map is about to be changed; see :func:`note_map`."""
-    _note(path, _CLOCK, f"{offset_us} {clock.boot_id()}")
+    with suppress(RelayError):  # no lock file of ours: who wants the lock says so
+        _note(path, _CLOCK, f"{offset_us} {clock.boot_id()}")
 
 
 def noted_clock(path: Path) -> int:
     """Return the clock's offset that was noted in this boot, 0 when none was."""
-    offset_us, _, boot = _noted(path, _CLOCK).partition(" ")
-    return int(offset_us) if offset_us.isdecimal() and boot == clock.boot_id() else 0
+    with suppress(RelayError):
+        offset_us, _, boot = _noted(path, _CLOCK).partition(" ")
+        if offset_us.isdecimal() and boot == clock.boot_id():
+            return int(offset_us)
+    return 0
 
 
 def _note(path: Path, where: slice, text: str) -> None:

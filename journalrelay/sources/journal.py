@@ -52,7 +52,7 @@ class JournalSource:
     def __init__(
         self, where: Where, matches: Sequence[Sequence[bytes]], hand_matches: Sequence[bytes]
     ) -> None:
-        self._where = where
+        self._where, self._name = where, where.name
         self._matches = [*matches, hand_matches]
         self._hand_matches = hand_matches
         self.moves = 0
@@ -74,7 +74,7 @@ class JournalSource:
     @property
     def name(self) -> str:
         """Return the name of its saved place."""
-        return self._where.name
+        return self._name
 
     def fileno(self) -> int | None:
         """Return the reader's inotify descriptor; it changes when the reader was reopened."""
@@ -131,7 +131,7 @@ class JournalSource:
 
     def follow(self, where: Where) -> None:
         """Read other files from now on, from the settled place."""
-        self._where = where
+        self._where, self._name = where, where.name
         self._reopen()
 
     def seek_time(self, time_us: int) -> None:
