@@ -9,12 +9,14 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from itertools import islice
 
 LOGIN = r"(?:pop3|imap)-login: (?:Login|Logged in): user=<[^>]*>, method=\S+, rip="
 IMPORTS = {
     "fail2ban": "fail2ban.server.filtersystemd",
+    "fail2ban with a rule": "fail2ban.server.filtersystemd",
     "python-systemd": "systemd.journal",
     "cysystemd": "cysystemd.reader",
     "journalpump": "journalpump.journalpump",
@@ -32,8 +34,9 @@ def python_systemd(directory: str, matches: list[str]) -> Callable[[int], int]:
     return read
 
 
-def fail2ban(directory: str, matches: list[str]) -> Callable[[int], int]:
-    """Read and recognise as a jail with backend = systemd does, its run()'s steps an entry."""
+def fail2ban(directory: str, matches: list[str], recognising: bool = False) -> Callable[[int], int]:
+    """Read as a jail with backend = systemd does, its run()'s steps an entry, the rule left out
+    unless it is ``recognising``."""
     jail = import_module("fail2ban.tests.dummyjail").DummyJail()
     backend = import_module("fail2ban.server.filtersystemd").FilterSystemd(
         jail, journalpath=directory
@@ -51,7 +54,9 @@ def fail2ban(directory: str, matches: list[str]) -> Callable[[int], int]:
             entry = reader.get_next()
             if not entry:
                 break
-            backend.processLineAndAdd(*backend.formatJournalEntry(entry))
+            line = backend.formatJournalEntry(entry)
+            if recognising:
+                backend.processLineAndAdd(*line)
         return int(backend.failManager.getFailTotal())
 
     return read
@@ -92,8 +97,9 @@ def _select(
         other() if word == "+" else match(word)
 
 
-READERS = {
+READERS: dict[str, Callable[[str, list[str]], Callable[[int], int]]] = {
     "fail2ban": fail2ban,
+    "fail2ban with a rule": partial(fail2ban, recognising=True),
     "python-systemd": python_systemd,
     "cysystemd": cysystemd,
     "journalpump": journalpump,
