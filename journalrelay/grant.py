@@ -16,7 +16,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 IPV6 = b"ipv6:"
 _KEY, _KEY_64 = IPV6 + b"%x" + b":%x" * 7, IPV6 + b"%x" + b":%x" * 3
-_COLON = ord(":")  # a number is found in a tenth of the time of a text of one byte
+COLON = ord(":")  # a number is found in a tenth of the time of a text of one byte
 _GROUPS = struct.Struct(">8H")
 _MAPPED = 0xFFFF  # what stands above the IPv4 address in ::ffff:0:0/96
 _HOST = rb"[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}\.[A-Za-z][A-Za-z0-9-]{0,62}"
@@ -29,7 +29,7 @@ def parse_address(text: bytes) -> Address | None:
     An IPv4 address inside IPv6 (``::ffff:192.0.2.7``) is the IPv4 address; a zone (``%eth0``)
     makes an address unusable, since sendmail never asks for one.
     """
-    family = AF_INET6 if _COLON in text else AF_INET
+    family = AF_INET6 if COLON in text else AF_INET
     try:
         number = int.from_bytes(inet_pton(family, text.decode("ascii")))
     except (ValueError, OSError):

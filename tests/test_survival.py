@@ -163,6 +163,14 @@ def lie_in_it(daemon: Poprelayd) -> None:
     handle.close()
 
 
+def stop_and_lie(daemon: Poprelayd, sender: Sender) -> None:
+    """Have FIRST granted, and the lie put beside it while nobody looks."""
+    sender.send(login_line(FIRST))
+    await_exactly(daemon, FIRST)
+    daemon.stop()
+    lie_in_it(daemon)
+
+
 def remove(daemon: Poprelayd) -> None:
     daemon.map.unlink()
 
@@ -233,10 +241,7 @@ def test_what_a_stranger_wrote_into_the_map_of_a_daemon_that_was_down_is_not_bel
 def test_a_map_in_doubt_stays_so_until_it_could_be_made_anew(
     daemon: Poprelayd, sender: Sender
 ) -> None:
-    sender.send(login_line(FIRST))
-    await_exactly(daemon, FIRST)
-    daemon.stop()
-    lie_in_it(daemon)
+    stop_and_lie(daemon, sender)
     with disk.full(daemon.place):
         daemon.launch()
         assert daemon.process.wait(30) == os.EX_TEMPFAIL
@@ -247,10 +252,7 @@ def test_a_map_in_doubt_stays_so_until_it_could_be_made_anew(
 def test_who_writes_into_the_map_just_as_a_commit_does_is_believed(
     daemon: Poprelayd, sender: Sender
 ) -> None:
-    sender.send(login_line(FIRST))
-    await_exactly(daemon, FIRST)
-    daemon.stop()
-    lie_in_it(daemon)
+    stop_and_lie(daemon, sender)
     os.utime(daemon.map, (now_s := int(time.time()), now_s))
     daemon.start()
     assert granted(daemon) == {FIRST, "203.0.113.66"}

@@ -13,12 +13,11 @@ from functools import partial
 from typing import NamedTuple
 
 from journalrelay.event import Login
-from journalrelay.grant import Network
+from journalrelay.grant import COLON, Network
 from journalrelay.rules.places import LATEST_S, Ends, Table, word
 from journalrelay.rules.policy import Rules, Verdict
 
 _HALF = (1 << 32) - 1
-_COLON = ord(":")
 
 
 class Place(NamedTuple):
@@ -181,7 +180,7 @@ def place_of(login: Login, key: bytes) -> Place:
 def key_id(key: bytes) -> int:
     """Return a number for a key of the map; its upper half stands for the /64 around it."""
     number = hash(key)
-    around = hash(tuple(key.split(b":", 5)[:5])) if _COLON in key else number
+    around = hash(tuple(key.split(b":", 5)[:5])) if COLON in key else number
     return (around & _HALF) << 32 | number & _HALF
 
 
