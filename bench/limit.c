@@ -178,7 +178,7 @@ static void add(struct batch *batch, const struct login *login) {
   uint64_t high, low;
   memcpy(&high, &login->address, 8);
   memcpy(&low, (const char *)&login->address + 8, 8);
-  size_t at = ((high ^ low) * 0x9E3779B97F4A7C15u >> 20) & batch->mask;
+  size_t at = ((high ^ low) * 0x9E3779B97F4A7C15u >> 40) & batch->mask; /* the top has all bits in it */
   while (batch->slots[at].time_us &&
          memcmp(&batch->slots[at].address, &login->address, sizeof login->address) != 0)
     at = (at + 1) & batch->mask;

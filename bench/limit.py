@@ -33,22 +33,27 @@ def program(source: Path = _SOURCE) -> str:
 
 
 @cache
-def matches(place: Path) -> tuple[str, ...]:
-    """Return what journalrelay asks the journal for, in journalctl's words."""
-    asked = output([sys.executable, "-m", "bench.ours", "matches", str(place)])
-    return tuple(json.loads(asked))
+def matches(place: Path, *directory: Path) -> tuple[str, ...]:
+    """Return what journalrelay asks the journal for, in journalctl's words; with a ``directory``
+    what it asks that one for where it has much to read."""
+    words = map(str, (place, *directory))
+    return tuple(json.loads(output([sys.executable, "-m", "bench.ours", "matches", *words])))
 
 
 def read_command(directory: Path, place: Path, most: int, fields: str = "-") -> Sequence[str]:
-    """Return the command that only reads; with ``fields`` it fetches these too of a login."""
-    return [program(), "read", fields, str(most), str(directory), *matches(place)]
+    """Return the command that only reads, and asks only for what some entry has; with ``fields``
+    it fetches these too of a login."""
+    asked = matches(place, directory)
+    return [program(), "read", fields, str(most), str(directory), *asked]
 
 
 def relay(
-    directory: Path, place: Path, batch: int, room: int, window_s: int, fields: str = "-"
+    directory: Path, place: Path, batch: int, room: int, window_s: int, *, narrow: bool = False
 ) -> dict[str, float]:
-    """Do the whole job; the map is ``popip.db`` in ``place``."""
+    """Do the whole job; the map is ``popip.db`` in ``place``. With ``narrow`` only what some entry
+    has is asked for."""
+    asked = matches(place, directory) if narrow else matches(place)
     settings = {"MAP": f"{place}/popip.db", "CURSOR": f"{place}/cursor"}
     settings |= {"ROOM": str(room), "WINDOW_S": str(window_s)}
-    command = [program(), "relay", fields, str(batch), str(directory), *matches(place)]
+    command = [program(), "relay", "-", str(batch), str(directory), *asked]
     return told(command, {**os.environ, **settings})

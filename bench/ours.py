@@ -3,7 +3,8 @@
     python3 -m bench.ours next DIRECTORY MOST PLACE   reading each entry's text, nothing else
     python3 -m bench.ours read DIRECTORY MOST PLACE   reading, and recognising the logins
     python3 -m bench.ours relay DIRECTORY PLACE       the daemon's catch-up: map, sync, then cursor
-    python3 -m bench.ours matches PLACE               what the journal is asked for, "+" between
+    python3 -m bench.ours matches PLACE [DIRECTORY]   what the journal is asked for, "+" between;
+                                                      only what some entry there has
 
 Time is counted from after the imports.
 """
@@ -19,6 +20,7 @@ from journalrelay.config import load
 from journalrelay.recognition.logins import Logins, matches
 from journalrelay.relay import Relay
 from journalrelay.site import Site
+from journalrelay.sources.openjournal import Where, open_reader, present
 from journalrelay.telling import ledger
 
 # Kept journals grow old; with a window like this every login in them still counts.
@@ -62,8 +64,8 @@ def read(
 
 
 def relay(directory: Path, place: Path) -> tuple[int, int]:
-    """Catch up as the daemon does, on a map that is there and empty; return how many entries
-    were read, and how many logins granted."""
+    """Catch up as the daemon does from its place, here the first entry, on a map that is there and
+    empty; return how many entries were read, and how many logins granted."""
     granted = 0
 
     def witness(_record: object, _login: object, verdict: object) -> None:
@@ -73,7 +75,9 @@ def relay(directory: Path, place: Path) -> tuple[int, int]:
     parts = site(directory, place).parts()
     parts.popmap.create()
     road = Relay(parts, witness)
-    road.start(clock.now_us())
+    road.settle_map(clock.now_us(), [])
+    road.recall(clock.now_us())
+    road.begin(0)
     entries, more = 0, True
     while more:
         parts.source.refresh()
@@ -83,10 +87,12 @@ def relay(directory: Path, place: Path) -> tuple[int, int]:
     return entries, granted
 
 
-def asked(place: Path) -> list[str]:
-    """Return what the journal is asked for."""
+def asked(place: Path, directory: Path | None) -> list[str]:
+    """Return what the journal is asked for; of that in ``directory`` once much is read."""
     here = site(place, place)
     groups = [*matches(here.config.daemons), ledger.matches(here.map_path)]
+    if directory:
+        groups = present(open_reader(Where(directory=directory)), groups)
     words: list[str] = []
     for group in groups:
         words += ["+", *(match.decode() for match in group)]
@@ -109,7 +115,7 @@ def main(words: list[str]) -> None:
     elif verb == "relay":
         timed(lambda: relay(first, Path(words[2])))
     else:
-        print(json.dumps(asked(first)))
+        print(json.dumps(asked(first, Path(words[2]) if words[2:] else None)))
 
 
 if __name__ == "__main__":

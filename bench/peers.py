@@ -44,6 +44,8 @@ def _against(name: str, directory: Path, here: Path) -> Row:
         return Row(goal, f"not measured: {why}", met=False if least else None)
     ratio = Figures(tuple(theirs)).over(Figures(tuple(ours)))
     rates = [number(_MOST / Figures(tuple(took)).median) for took in (ours, theirs)]
+    loop_s = min(told(limit.read_command(directory, here, _MOST))["cpu"] for _ in range(3))
+    rates[0] += f"/s, the C loop {number(_MOST / loop_s)}"
     met = ratio.median >= least if least else None
     return Row(goal, f"{rates[0]}/s; {rates[1]}/s", number(ratio.median), spread(ratio), met)
 

@@ -2,8 +2,8 @@
 
 A source may notice late, or not at all, that there are new records (sources/journal.py, watch.py).
 So the loop waits on its descriptor for some milliseconds at most, and then looks for itself. In a
-lull it looks less often: what it then costs is a fifth, and the first login after it waits for 100
-milliseconds at most, less than it takes a client to read its mail and to begin to send.
+lull it looks less often: what it then costs is a quarter, and the first login after it waits for
+150 milliseconds at most, less than it takes a client to read its mail and to begin to send.
 """
 
 import os
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 _SECOND_S, _MINUTE_S = 1.0, 60.0
 _MORE_TO_START_S = 60
-_LULL_S, _LULL_TURN_MS = 60.0, 100
+_LULL_S, _LULL_TURN_MS = 60.0, 150
 _CROWD, _CROWD_TURN_MS = 8, 40  # where so many records come in a turn, those after them wait
-_AGAIN_S = 10.0  # how often what is at rest is looked at again
+_AGAIN_S = 30.0  # how often what is at rest is looked at again
 _FIND_S = 10.0  # how often servers are looked for
 _RETRY_S, _RETRY_AT_MOST_S = 0.1, 5.0
 _ENDING = {signal.SIGTERM, signal.SIGINT}
@@ -87,7 +87,7 @@ class Daemon:
         before = -1
         while self._teller.report.records != before and time.monotonic() < until_s:
             before = self._teller.report.records
-            self._turn()
+            self._turn(patient=False)
 
     def _take(self, site: Site) -> None:
         """Become the daemon of ``site``; when that fails, what was before stays."""
@@ -145,7 +145,7 @@ class Daemon:
             self._teller.reload_refused(str(error))
         self._notifier.ready()
 
-    def _turn(self) -> bool:
+    def _turn(self, *, patient: bool = True) -> bool:
         """Do one batch and what is due; tell whether the source holds more already.
 
         Once it is ready, what cannot be written does not end the daemon: to be started again
@@ -154,13 +154,13 @@ class Daemon:
         self._source.refresh()
         hold = time.monotonic() < self._retry_at_s
         try:
-            step = self._relay.step(clock.now_us(), hold=hold)
+            step = self._relay.step(clock.now_us(), hold=hold, patient=patient)
             self._teller.report.records += step.records
             self._crowd = step.records >= _CROWD
             now_s = time.monotonic()
             if step.records:
                 self._read_s = now_s
-            if hold:
+            if hold or step.held:
                 return step.more
             self._teller.committed(step.committed)
             if now_s >= self._due_s:
@@ -241,19 +241,21 @@ class Daemon:
         if time.monotonic() >= self._find_due_s:
             report.daemons = self._site.found()
             self._find_due_s = time.monotonic() + _FIND_S
-        self._notifier.status(report.line())
-        self._write_report()
+        self._tell()
 
     def _look_after_hosts(self, hosts: "Hosts") -> None:
         for remark in hosts.remarks():
             self._teller.remark(remark.text, over=remark.over)
         self._teller.report.hosts_are(hosts.facts(), hosts.unknown)
 
-    def _write_report(self) -> None:
-        """Write the report when it says something else than it did: the disk may sleep."""
-        text, path = self._teller.report.text(), self._site.status_file
+    def _tell(self) -> None:
+        """Report when there is something else to say than before: the disk may sleep."""
+        report, path = self._teller.report, self._site.status_file
+        text = report.text()
+        if text != self._reported:
+            self._notifier.status(report.line())
         if text != self._reported or not os.path.exists(path):
-            self._teller.report.write(path)
+            report.write(path)
             self._reported = text
 
     def _count(self) -> None:

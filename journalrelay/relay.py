@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from journalrelay.remote.hosts import Hosts
 
 BATCH = 10_000
+_PATIENCE_US = 1_000_000
 _NO_BOOT = ""
 
 Witness = Callable[[Record, Login, Verdict], None]
@@ -57,11 +58,13 @@ class Waiting(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one batch came to; ``more`` tells that the source may hold more already."""
+    """What one batch came to; ``more`` tells that the source may hold more already, ``held`` that
+    what follows from it waits for that."""
 
     records: int
     more: bool
     committed: Committed
+    held: bool = False
 
 
 class Parts(NamedTuple):
@@ -135,6 +138,7 @@ class Relay:
         self._anew = f"the map is made anew from {parts.source.called}"
         self._revocations = Revocations()
         self._pending = Changes()
+        self._waits_until_us = 0
         self._clock_us = clock.offset_us()
         self._moves: int | None = None
         self._rebooted_us = 0
@@ -365,11 +369,19 @@ class Relay:
     # Going on
 
     def step(
-        self, now_us: int, limit: int = BATCH, *, removing: bool = True, hold: bool = False
+        self,
+        now_us: int,
+        limit: int = BATCH,
+        *,
+        removing: bool = True,
+        hold: bool = False,
+        patient: bool = True,
     ) -> Step:
         """Read a batch, decide, and commit what follows. The map is synced when this returns.
 
-        What could not be committed, or not yet on ``hold``, is committed with the next step.
+        What could not be committed, or not yet on ``hold``, is committed with the next step. So is,
+        if ``patient``, what is read while there is more, for a second: of a client that has come
+        again and again the last login is written then.
 
         ``removing`` is False on a walk through the past: what was revoked then was taken out of
         the map then, and later logins have opened it again.
@@ -378,11 +390,17 @@ class Relay:
         changes = self._pending
         count = self._gather(changes, now_us, limit, self._witness, removing)
         self._prolong(changes, now_us)
-        committed = Committed([], [])
-        if changes and not hold:
+        committed, more = Committed([], []), count >= limit
+        if changes and not (hold or self._waits(patient and more)):
             committed = self._commit(changes, now_us)
-            self._pending = Changes()
-        return Step(count, count >= limit, committed)
+            self._pending, self._waits_until_us = Changes(), 0
+        return Step(count, more, committed, bool(self._pending))
+
+    def _waits(self, more: bool) -> bool:
+        """Tell whether a commit is to wait, for the more that there is to read."""
+        if more and not self._waits_until_us:
+            self._waits_until_us = clock.monotonic_us() + _PATIENCE_US
+        return more and clock.monotonic_us() < self._waits_until_us
 
     def weigh(self, now_us: int, limit: int = BATCH) -> Step:
         """Read a batch and decide, for the witness only: nothing is written."""

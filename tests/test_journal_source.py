@@ -447,3 +447,86 @@ def opened(where: Where) -> JournalSource | None:
         return source(where)
     except UnavailableError:
         return None
+
+
+RARE = "solid-pop3d.service"  # of which no entry is there at first
+MANY = 1_500  # entries: of these, reading asks only for what there is
+
+
+def many(place: Path) -> JournalSource:
+    """Return a source of as many old entries, in a directory that others can come into."""
+    entries = [entry(login_line(f"192.0.2.{n}"), BASE_US + n * 1_000) for n in range(MANY)]
+    make_journal(entries, place / "x.journal")
+    made = source(Where(directory=place))
+    made.seek_time(0)
+    return made
+
+
+def come(place: Path, address: str, at_us: int, name: str = "y.journal") -> None:
+    """Let the first entry of another unit come, in a file of its own."""
+    make_journal([entry(login_line(address), at_us, unit=RARE)], place / name)
+
+
+def test_of_much_that_is_old_only_the_units_that_there_are_are_asked_for(place: Path) -> None:
+    made = many(place)
+    assert messages(made, MANY - 1) == [b"192.0.2.%d" % n for n in range(MANY - 1)]
+    assert made._asked_until_us
+    come(place, "198.51.100.9", now_us())
+    made.refresh()
+    assert messages(made) == [b"192.0.2.%d" % (MANY - 1)]
+    assert not made._asked_until_us
+    assert messages(made) == [b"198.51.100.9"]
+    assert messages(made) == []
+
+
+def test_a_unit_that_comes_while_much_is_read_is_read_once_more_for(place: Path) -> None:
+    """What was logged lately is not passed over, however early among that it was."""
+    made = many(place)
+    lately = [entry(login_line("203.0.113.1"), now_us() - 30_000_000)]
+    make_journal(lately, place / "z.journal")
+    made.refresh()
+    reading = made.read(2 * MANY)
+    for _ in range(MANY - 200):
+        next(reading)
+    assert made._asked_until_us
+    come(place, "198.51.100.9", now_us() - 60_000_000)
+    made._reader.process()  # and its file is known
+    assert [r.message.split(b"rip=")[1].split(b",")[0] for r in reading][-1] == b"203.0.113.1"
+    place_before = made.place()
+    assert place_before is None or place_before[1] < now_us() - 60_000_000
+    made.refresh()
+    assert messages(made, 2 * MANY)[-2:] == [b"198.51.100.9", b"203.0.113.1"]
+    assert made.settle() and made.place()[1] > now_us() - 60_000_000  # type: ignore[index]
+
+
+def test_where_nothing_is_old_all_is_asked_for(place: Path) -> None:
+    entries = [entry(login_line(f"192.0.2.{n}"), now_us() + n) for n in range(MANY)]
+    made = source(Where(files=(make_journal(entries, place / "x.journal"),)))
+    made.seek_time(0)
+    assert len(messages(made, MANY - 1)) == MANY - 1
+    assert not made._asked_until_us
+
+
+def test_files_that_another_host_sent_may_be_old_and_still_grow(place: Path) -> None:
+    entries = [entry(login_line(f"192.0.2.{n}"), BASE_US + n) for n in range(MANY)]
+    file = make_journal(entries, place / "x.journal")
+    made = source(Where(files=(file,), watched=False))
+    made.seek_time(0)
+    assert len(messages(made, MANY - 1)) == MANY - 1
+    assert not made._asked_until_us
+
+
+def test_who_begins_anew_asks_for_all(place: Path) -> None:
+    made = many(place)
+    assert len(messages(made, MANY - 1)) == MANY - 1
+    come(place, "198.51.100.9", BASE_US - 1)
+    made.refresh()
+    made.seek_time(0)
+    assert messages(made, 1) == [b"198.51.100.9"]
+
+
+def test_what_was_before_is_the_same_however_much_it_is(place: Path) -> None:
+    made = many(place)
+    made.seek_time(BASE_US + MANY * 1_000)
+    earlier = [r.message.split(b"rip=")[1].split(b",")[0] for r in made.earlier(10**9)]
+    assert earlier == [b"192.0.2.%d" % n for n in range(MANY)]

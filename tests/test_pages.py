@@ -167,3 +167,26 @@ def test_a_small_file_cannot_unfold_to_a_large_one(place: Path) -> None:
     whole[4096 + value : 4096 + value + 2] = room.to_bytes(2, "little")  # up to the page's end
     (place / "m.db").write_bytes(whole)
     assert fault(place / "m.db") == "page 1 has items that share their bytes"
+
+
+@pytest.mark.parametrize("count", [1_000, 30_000])
+@pytest.mark.parametrize("room", [False, True])
+def test_the_page_of_a_key_is_known(place: Path, count: int, room: bool) -> None:
+    """Of most keys the first page of their bucket; some are on those behind it."""
+    content = make(place / "m.db", "hash", count, room)
+    with (place / "m.db").open("rb") as file:
+        find = pages.finder(file.fileno())
+    assert find
+    at = {key: find(key) * 4096 for key in keys(count)}
+    there = sum(key in content[start : start + 4096] for key, start in at.items())
+    assert there > count * 0.4
+
+
+@pytest.mark.parametrize("kind", ["btree", "garbage"])
+def test_of_no_hash_no_page_is_known(place: Path, kind: str) -> None:
+    if kind == "btree":
+        make(place / "m.db", kind, 10, False)
+    else:
+        (place / "m.db").write_bytes(b"garbage" * 1000)
+    with (place / "m.db").open("rb") as file:
+        assert pages.finder(file.fileno()) is None

@@ -90,6 +90,29 @@ def test_what_is_over_or_from_the_future_or_not_the_daemons_grants_nothing(place
     assert set(replayed(place, entries)) == {key(7)}
 
 
+def test_while_there_is_more_to_read_a_commit_waits_for_it_a_second_at_most(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = make_journal([login(n, NOW_US - MINUTE + n) for n in range(35)], place / "x.journal")
+    relay, passed_us = relay_on(place, file), 0
+    relay._source.seek_time(0)
+    relay.recall(NOW_US)
+    PopMap(place / "popip.db", "hash").create()
+    monkeypatch.setattr(clock, "monotonic_us", lambda: 5 * SECOND + passed_us)
+
+    def stepped(**how: bool) -> tuple[bool, int]:
+        step = relay.step(NOW_US, limit=10, **how)
+        return step.held, len(PopMap(place / "popip.db", "hash").read())
+
+    assert stepped() == (True, 0)
+    passed_us = SECOND
+    assert stepped() == (False, 20)
+    assert stepped() == (True, 20)
+    assert stepped() == (False, 35)  # there was no more
+    relay._source.seek_time(0)
+    assert stepped(patient=False) == (False, 35)
+
+
 def test_several_messages_in_one_entry_grant_nothing(place: Path) -> None:
     lie = [("MESSAGE", login_line(address(9)))]
     entries = [entry("x", NOW_US - MINUTE, transport="journal", extra=lie), login(1, NOW_US)]

@@ -55,6 +55,7 @@ class MapFile:
         self.due = Due(path)
         self._wait_s = wait_s
         self._known: str | None = None
+        self._met: tuple[int, ...] | None = None  # the one that was known when it was looked at
         self._failed_ns = 0
         self._clock_us = 0
         self._marked_s = 0
@@ -74,7 +75,7 @@ class MapFile:
 
     def adopt(self) -> None:
         """Know the file that stands at the path; from now on a commit to another one fails."""
-        self._known = self.identity()
+        self._known, self._met = self.identity(), None
 
     def vouch(self) -> None:
         """Let the adopted file count as ours, and so what a command of ours makes anew of it."""
@@ -93,11 +94,25 @@ class MapFile:
 
     def is_foreign(self) -> bool:
         """Tell whether somebody removed or replaced the file that was adopted. One that expire,
-        grant or revoke wrote anew is no stranger's, and is adopted."""
+        grant or revoke wrote anew is no stranger's, and is adopted. It is looked at only when
+        something has touched it."""
+        met = self._standing()
+        if met and met == self._met:
+            return False
         identity = self.identity()
         if identity and identity != self._known and identity == noted_map(self.path):
             self._known = identity
+        self._met = met if identity == self._known else None
         return identity != self._known
+
+    def _standing(self) -> tuple[int, ...] | None:
+        """Return what no file at the path has in common with another one, or with itself before it
+        was touched; None when there is none."""
+        try:
+            status = os.lstat(self.path)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
 
     def recognises(self, known: str) -> bool:
         """Tell whether the file at the path is the one that was ``known``, or one that a command

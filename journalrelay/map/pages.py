@@ -10,7 +10,7 @@ in this machine's byte order.
 
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 _META = struct.Struct("=8x I I I I B B x x I I I I I I")  # pgno magic version pagesize enc type …
@@ -62,7 +62,7 @@ def fault(fd: int, keys: Iterable[bytes] | None = None) -> str | None:
         if meta.magic == _HASH_MAGIC:
             _check_buckets(meta)
         if keys is not None and _hashes_as_we_do(meta):
-            pages, free = _chains(fd, meta, {_first_page(meta, key) for key in keys}), 0
+            pages, free = _chains(fd, meta, set(map(_finder(meta), keys))), 0
         else:
             pages, free = _pages(fd, meta), meta.free
         for number, page in pages:
@@ -73,6 +73,16 @@ def fault(fd: int, keys: Iterable[bytes] | None = None) -> str | None:
     except _Fault as found:
         return str(found)
     return None
+
+
+def finder(fd: int) -> Callable[[bytes], int] | None:
+    """Return what tells near which page of the open file ``fd`` a key is; None where that is not
+    known. What is damaged is for :func:`fault` to say."""
+    try:
+        meta = _meta(fd)
+    except _Fault:
+        return None
+    return _finder(meta) if _hashes_as_we_do(meta) else None
 
 
 def _meta(fd: int) -> _Meta:
@@ -125,15 +135,19 @@ def _chains(fd: int, meta: _Meta, numbers: set[int]) -> Iterator[tuple[int, byte
             numbers.add(following)
 
 
-def _first_page(meta: _Meta, key: bytes) -> int:
-    """Return the page at which the bucket of ``key`` begins (BUCKET_TO_PAGE, hash.h)."""
+def _finder(meta: _Meta) -> Callable[[bytes], int]:
+    """Return what tells the page at which the bucket of a key begins (BUCKET_TO_PAGE, hash.h)."""
     most, high, low, _ffactor, _nelem, _charkey, *spares = _HASH.unpack_from(
         meta.first_page, _META_END
     )
-    bucket = _hashed(key) & high
-    if bucket > most:
-        bucket &= low
-    return int(bucket + spares[bucket.bit_length()])
+
+    def first_page(key: bytes) -> int:
+        bucket = _hashed(key) & high
+        if bucket > most:
+            bucket &= low
+        return int(bucket + spares[bucket.bit_length()])
+
+    return first_page
 
 
 def _hashes_as_we_do(meta: _Meta) -> bool:

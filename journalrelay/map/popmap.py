@@ -37,6 +37,7 @@ _PAGE_SIZE = 4096
 # chance that one of 16,384 buckets has so many is below 1e-8; 60 of the longest pairs fill a page.
 _FILL, _LOAD, _LEAST_BUCKETS = 60, 20, 4096
 _SLICE, _LOOK_S = 200, 0.004  # keys that are changed under one lock, and how long looking may take
+_LARGEST_SLICE, _HOLD_S = 2_000, 0.005  # more keys, where they take no longer than this
 _BATCH = 10_000  # keys that are counted, or added to the index, at once
 _TRIES = 4
 _OCTET = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
@@ -300,12 +301,13 @@ class PopMap(MapFile):
         self, keys: list[bytes], make: Callable[[Content, list[bytes]], Made], now_s: int
     ) -> Committed:
         """Do to the map, some of ``keys`` a lock, what ``make`` makes of these."""
-        committed, at = Committed([], []), 0
+        committed, at, size = Committed([], []), 0, _SLICE
+        keys = self._by_page(keys)
         with closing(libdb.Writer(self.kind)) as writer:
             while at < len(keys):
                 if at:
                     let_others()
-                some = keys[at : at + _SLICE]
+                some, began_s = keys[at : at + size], time.monotonic()
                 with self._writing(some, writer) as handle:
                     buckets = handle.stat(db.DB_FAST_STAT)["buckets"]
                     roomy = _roomy(buckets, self._at_most)
@@ -316,12 +318,23 @@ class PopMap(MapFile):
                         at += len(some)
                         committed.opened.extend(done.opened)
                         committed.closed.extend(done.closed)
+                held_s = time.monotonic() - began_s
+                size = min(_LARGEST_SLICE, max(_SLICE, int(size * _HOLD_S / max(held_s, 1e-6))))
                 if not roomy:  # a bucket would be split, and a kill then harm other keys
                     writer.close()
                     self._grow(buckets, now_s)
         if keys:
             self._sync()
         return committed
+
+    def _by_page(self, keys: list[bytes]) -> list[bytes]:
+        """Return ``keys`` in an order in which those of one page are together: it is read, and
+        written, once a lock."""
+        if len(keys) <= _SLICE:
+            return keys
+        with self.locked(fcntl.LOCK_SH) as fd:
+            find = pages.finder(fd)
+        return sorted(keys, key=lambda key: find(self._spelled.written(key))) if find else keys
 
     @contextmanager
     def _writing(self, keys: list[bytes], writer: libdb.Writer) -> Iterator["db.DB"]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from journalrelay.event import Login
 from journalrelay.grant import COLON, Network
-from journalrelay.rules.places import LATEST_S, Ends, Table, word
+from journalrelay.rules.places import LATEST_S, WORD, Ends, Table
 from journalrelay.rules.policy import Rules, Verdict
 
 _HALF = (1 << 32) - 1
@@ -37,7 +37,7 @@ class Limits:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._limited = rules.limited
-        self._numbers: dict[str, int] = {}
+        self._numbers = _Numbers()
         self.forget()
 
     def forget(self) -> None:
@@ -89,12 +89,14 @@ class Limits:
     def _at(self, time_us: int) -> int:
         """Return the second at which places are looked at: what comes late finds those that are
         taken now."""
-        self._now_s = max(self._now_s, time_us // 1_000_000)
+        time_s = time_us // 1_000_000
+        if time_s > self._now_s:
+            self._now_s = time_s
         return self._now_s
 
     def _prolonged(self, place: Place, end_s: int, at_s: int) -> bool:
         """Hold a place for longer; False when it is not held."""
-        row = self._by_key.find(place.key, self._number(place.daemon), at_s)
+        row = self._by_key.find(place.key, self._numbers[place.daemon], at_s)
         if row < 0:
             return False
         if place.user:
@@ -121,7 +123,7 @@ class Limits:
             return f"relay.max_addresses: {most}"
         own = self._ends_of.get(place.daemon)
         most = rules.max_addresses_of.get(place.daemon, 0)
-        if own and self._number(place.daemon) not in holders and own.left(at_s) >= most:
+        if own and self._numbers[place.daemon] not in holders and own.left(at_s) >= most:
             _, remote, host = place.daemon.partition(".")
             if remote:
                 return f'remote."{host}".max_addresses: {most}'
@@ -133,7 +135,7 @@ class Limits:
             return
         if place.user:
             self._by_user.put(place.user, place.key, end_s, at_s)
-        server = self._number(place.daemon)
+        server = self._numbers[place.daemon]
         self._by_key.put(place.key, server, end_s, at_s)
         if not holders:
             self._ends.left(at_s)
@@ -148,14 +150,14 @@ class Limits:
         self._now_s = 0
         self._ends = Ends(self._end_of)
         self._ends_of = {
-            name: Ends(partial(self._end_of, server=self._number(name)))
+            name: Ends(partial(self._end_of, server=self._numbers[name]))
             for name, most in self._rules.max_addresses_of.items()
             if most
         }
         for key in {key for key, _, _ in self._by_key.all()}:
             self._ends.add(key, self._end_of(key))
         for name, ends in self._ends_of.items():
-            server = self._number(name)
+            server = self._numbers[name]
             for key, number, end_s in self._by_key.all():
                 if number == server:
                     ends.add(key, end_s)
@@ -165,14 +167,18 @@ class Limits:
         rows = self._by_key.rows(key)
         return max((end_s for number, end_s in rows if server in (None, number)), default=0)
 
-    def _number(self, daemon: str) -> int:
-        return self._numbers.setdefault(daemon, len(self._numbers))
+
+class _Numbers(dict[str, int]):
+    """A number for each server."""
+
+    def __missing__(self, daemon: str) -> int:
+        return self.setdefault(daemon, len(self))
 
 
 def place_of(login: Login, key: bytes) -> Place:
     """Return the place that a login takes with its ``key``. One user is one name, at whatever
     server, and in whatever case: who may write his name in several ways gets no more by it."""
-    user = word(hash(login.user.lower())) or 1 if login.user else 0
+    user = hash(login.user.lower()) & WORD or 1 if login.user else 0
     server = f"remote.{login.remote}" if login.remote else login.daemon
     return Place(user, key_id(key), server)
 

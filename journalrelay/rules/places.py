@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 _LEAST = 1 << 10
-_WORD = (1 << 64) - 1
+WORD = (1 << 64) - 1  # what makes a number of 64 bits of a hash
 LATEST_S = (1 << 32) - 1  # 2106; what ends later is held until then
 
 
@@ -37,7 +37,8 @@ class Table:
 
     def prolong(self, slot: int, end_s: int) -> None:
         """Let the row that stands there end at ``end_s``, or later if it already does."""
-        self._ends[slot] = max(self._ends[slot], min(end_s, LATEST_S))
+        if end_s > self._ends[slot]:
+            self._ends[slot] = min(end_s, LATEST_S)
 
     def end(self, group: int, member: int) -> int:
         """Return when a row ends, 0 for none."""
@@ -139,8 +140,3 @@ class Ends:
         if due is None:
             self._due[end_s] = due = array("Q")
         due.append(number)
-
-
-def word(number: int) -> int:
-    """Return a hash as a number of 64 bits."""
-    return number & _WORD

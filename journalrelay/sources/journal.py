@@ -25,6 +25,7 @@ from journalrelay.sources.openjournal import (
     Where,
     add_matches,
     growing,
+    narrow,
     open_reader,
     standing,
     unreadable,
@@ -34,6 +35,8 @@ _SECOND_LOOK_S, _LOOK_AROUND_S = 0.25, 1.0
 _COMPLETE_US = 10_000_000  # before it was read; then nothing earlier was still to come
 _FEW = 32  # entries, which are passed over in a tenth of a millisecond
 _BATCH = 10_000  # entries
+_MANY = 1_000  # entries; from there on it pays to ask only for what there is
+_OLD_US = 120_000_000  # nothing as old comes any more; who sets the clock back further begins anew
 _MOST_MISSES = 8  # in a row: the order of the entries is not always the same
 
 
@@ -66,6 +69,7 @@ class JournalSource:
         self._stirred = False  # something was written since the last second look
         self._look_again_s = self._look_around_s = 0.0
         self._misses = 0
+        self._asked_until_us: int | None = None  # while not all is asked for: where it must be
         self._trouble: str | None = None
         self._retry_s = self._retry_at_s = 0.0
         self._growth = Growth()
@@ -180,10 +184,11 @@ class JournalSource:
         if self._trouble:
             return
         record, step, count = self._record, self._reader._next, 0
-        # what another host sent may be old, and just being written
-        complete_us = clock.now_us() - _COMPLETE_US if self._where.watched else 0
+        complete_us = self._complete_us()
         try:
             for count in range(1, limit + 1):
+                if count == _MANY:
+                    self._narrow()
                 if not self._held and not step():
                     count -= 1
                     break
@@ -194,7 +199,10 @@ class JournalSource:
             self._fail(error)
         else:
             if count:
-                self._note_place(count, complete_us)
+                self._note_place(count, min(complete_us, self._complete_us()))
+            if self._asked_until_us and (count < limit or self._unsettled):
+                self._ask_for_all()
+                self.settle()
 
     def earlier(self, span_us: int, repeats: Repeats | None = None) -> Iterator[JournalRecord]:
         """Yield the entries before the next one to be read; see :class:`Source`."""
@@ -224,6 +232,11 @@ class JournalSource:
                 record.load()
                 repeats.see(record, logged_at_us)
             count, more = count + 1, reader._previous()
+            if more and count == _MANY:
+                cursor = reader._get_cursor()
+                narrow(reader, self._matches)
+                reader.seek_cursor(cursor)
+                more = reader._previous()
             if count % _BATCH == 0:
                 self.heartbeat()
         if not more:
@@ -311,7 +324,7 @@ class JournalSource:
         self._standing = standing(self._where)
         self._reader = open_reader(self._where)
         self._record = JournalRecord(self._reader, self._where.machine)
-        add_matches(self._reader, self._matches)
+        self._ask_for_all()
         self._watch()
 
     def _watch(self) -> None:
@@ -337,10 +350,40 @@ class JournalSource:
 
     def _begin(self, start: str | int) -> None:
         """Note that reading begins anew at a cursor or a time."""
+        if self._asked_until_us:
+            self._ask_for_all()
         self.moves += 1
         self._start, self._held = start, False
         self._place = self._settled = None
         self._unsettled = 0
+
+    def _ask_for_all(self) -> None:
+        """Ask for all that there may be; where it goes on is to be said again."""
+        self._reader.flush_matches()
+        add_matches(self._reader, self._matches)
+        self._asked_until_us = None
+
+    def _narrow(self) -> None:
+        """Where what is read was logged long ago, ask only for what there is, and go on."""
+        old_us = clock.now_us() - _OLD_US
+        if self._asked_until_us or not self._where.watched:
+            return
+        if self._record.logged_at_us() >= old_us:
+            return
+        cursor, self._asked_until_us = self._record.cursor(), old_us
+        narrow(self._reader, self._matches)
+        self._reader.seek_cursor(cursor)
+        self._held = bool(self._reader._next()) and not self._reader.test_cursor(cursor)
+
+    def _complete_us(self) -> int:
+        """Return a time before which nothing is still to come, and nothing was not asked for.
+
+        What another host sent may be old, and just being written.
+        """
+        if not self._where.watched:
+            return 0
+        complete_us = clock.now_us() - _COMPLETE_US
+        return min(complete_us, self._asked_until_us or complete_us)
 
     def _seek(self, to: str | int) -> None:
         if isinstance(to, str):
