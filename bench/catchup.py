@@ -12,6 +12,8 @@ from journalrelay.relay import BATCH
 
 _TOGETHER = 80_000  # entries that are committed at once: as many as ours reads in a second
 
+_FLOOR = [sys.executable, "-m", "bench.floor", "relay"]
+
 
 def measure(full: bool) -> list[Row]:
     """Return the rows of this group."""
@@ -27,6 +29,7 @@ def _rows(kind: str, entries: int, addresses: int) -> list[Row]:
     with place.scratch() as here:
         ours, theirs = side_by_side(directory, here, addresses, 3)
         plain = limit.relay(directory, here, BATCH, addresses, WINDOW_S)["seconds"]
+        floor_s = told(_FLOOR + [str(directory), str(here)])["seconds"]
     goal = f"catch-up, {kind}, 1 M entries: C program × 1.8 at most"
     figure = (
         f"{number(ours.wall.median)} s; C {number(theirs.wall.median)} s, plain {number(plain)} s"
@@ -36,6 +39,11 @@ def _rows(kind: str, entries: int, addresses: int) -> list[Row]:
     return [
         ratio_row(goal, figure, ours.wall.over(theirs.wall), most=1.8),
         Row("the same, processor time", cpu, number(ratio.median), spread(ratio)),
+        Row(
+            "the same, the calls alone, from one Python function",
+            f"{number(floor_s)} s",
+            number(floor_s / theirs.wall.median),
+        ),
     ]
 
 

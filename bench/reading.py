@@ -30,9 +30,12 @@ def _counted(kind: str, directory: Path, here: Path) -> Row:
     ours = instructions_each(lambda n: command(directory, here, n), _FEW, _MANY)
     theirs = _limit(directory, here, "-")
     asking = _limit(directory, here, limit.TRUSTED)
+    floor = [sys.executable, "-m", "bench.floor", "read", str(directory)]
+    calls = instructions_each(lambda n: [*floor, str(n)], _FEW, _MANY)
     return ratio_row(
         f"reading, {kind}: instructions an entry, C loop × 1.3 at most",
-        f"{ours / 1000:.1f}k; C {theirs / 1000:.1f}k, asking who logged it {asking / 1000:.1f}k",
+        f"{ours / 1000:.1f}k; C {theirs / 1000:.1f}k, asking who logged it {asking / 1000:.1f}k; "
+        f"the calls alone, from one Python function {calls / 1000:.1f}k",
         Figures((ours / theirs,)),
         most=1.3,
     )

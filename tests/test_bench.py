@@ -17,6 +17,7 @@ from journalrelay.map.popmap import PopMap
 from journalrelay.patterns.dovecot import DOVECOT
 from lab.journald import login_line
 from lab.journalfile import entry, make_journal
+from tests.support import db
 
 ENTRIES, ADDRESSES = 3_000, 700
 NOW_US = 1_790_000_000_000_000
@@ -54,6 +55,21 @@ def test_the_c_program_makes_the_same_map(kind: str, tmp_path: Path) -> None:
     ours, theirs = maps_of(directory, tmp_path)
     assert ours == theirs
     assert len(ours) == min(ADDRESSES, ENTRIES // (20 if kind == "mixed" else 1))
+
+
+@pytest.mark.parametrize("kind", ["mixed", "logins"])
+def test_the_floor_sees_the_same_logins(kind: str, tmp_path: Path) -> None:
+    directory = journals.journal(kind, ENTRIES, ADDRESSES)
+    ours = told(command(directory, tmp_path, ENTRIES))
+    reading = told([sys.executable, "-m", "bench.floor", "read", str(directory), str(ENTRIES)])
+    relaying = told([sys.executable, "-m", "bench.floor", "relay", str(directory), str(tmp_path)])
+    for floor in (reading, relaying):
+        assert [floor[what] for what in ("entries", "logins")] == [ours["entries"], ours["logins"]]
+    handle = db.DB()
+    handle.open(str(tmp_path / "floor.db"), None, db.DB_HASH, db.DB_RDONLY)
+    keys = handle.stat(0)["nkeys"]
+    handle.close()
+    assert keys == min(ADDRESSES, ENTRIES // (20 if kind == "mixed" else 1))
 
 
 def test_the_c_program_reads_dovecots_lines_as_we_do(tmp_path: Path) -> None:

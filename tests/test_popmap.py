@@ -267,6 +267,23 @@ def test_growth_never_splits_a_bucket_in_place(place: Path) -> None:
     assert len(popmap.read()) == total
 
 
+def test_growth_makes_room_at_once_for_all_that_comes(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popmap = PopMap(place / "popip.db", "hash", careful=False)
+    popmap.replace({})
+    renamed: list[Path] = []
+
+    def rename(old: Path, new: Path, really: Callable[[Path, Path], None] = os.rename) -> None:
+        really(old, new)
+        renamed.append(new)
+
+    monkeypatch.setattr(os, "rename", rename)
+    popmap.commit(granting(*((key(n), NOW_S) for n in range(180_000))), 0)
+    assert renamed.count(popmap.path) == 1
+    assert len(popmap.read()) == 180_000
+
+
 def buckets(path: Path) -> int:
     handle = db.DB()
     handle.open(str(path), None, db.DB_HASH, db.DB_RDONLY)
@@ -518,9 +535,9 @@ class Watched(PopMap):
         super().__init__(path, kind)
         self._beside = beside
 
-    def _write_beside(self, content: Mapping[bytes, int]) -> Path:
+    def _write_beside(self, content: Mapping[bytes, int], room: int = 0) -> Path:
         self._beside()
-        return super()._write_beside(content)
+        return super()._write_beside(content, room)
 
 
 def await_free(path: Path) -> None:

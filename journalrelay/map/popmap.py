@@ -322,7 +322,7 @@ class PopMap(MapFile):
                 size = min(_LARGEST_SLICE, max(_SLICE, int(size * _HOLD_S / max(held_s, 1e-6))))
                 if not roomy:  # a bucket would be split, and a kill then harm other keys
                     writer.close()
-                    self._grow(buckets, now_s)
+                    self._grow(buckets, now_s, keys[at:])
         if keys:
             self._sync()
         return committed
@@ -417,18 +417,22 @@ class PopMap(MapFile):
 
     # Writing anew
 
-    def _grow(self, buckets: int, now_s: int) -> None:
-        """Write the map anew with more room, unless another process has made some."""
+    def _grow(self, buckets: int, now_s: int, coming: list[bytes]) -> None:
+        """Write the map anew with more room, unless another process has made some; enough for the
+        keys that are ``coming``."""
 
         def make(old: Content) -> Made | None:
             self._at_most = len(old)
             roomy = _roomy(buckets, len(old) * 4 // 3)
             return None if roomy else (old, Committed([], []))
 
-        self._rewrite(make, now_s)
+        self._rewrite(make, now_s, coming)
 
-    def _rewrite(self, make: Callable[[Content], Made | None], now_s: int) -> Committed:
-        """Replace the map by what ``make`` makes of it; not if that is None.
+    def _rewrite(
+        self, make: Callable[[Content], Made | None], now_s: int, coming: Sequence[bytes] = ()
+    ) -> Committed:
+        """Replace the map by what ``make`` makes of it; not if that is None. There is room for the
+        keys that are ``coming``.
 
         Others read on while it is written, and change it: then it is done again, and in the end
         they have to wait.
@@ -445,7 +449,8 @@ class PopMap(MapFile):
                 index = _to_index(old, new, now_s)
                 if not waiting:
                     lock.close()
-                with self._written(new) as beside:
+                room = len(new) + sum(key not in new for key in coming)
+                with self._written(new, room) as beside:
                     if not waiting:
                         fd = lock.enter_context(self.changing())
                     if state_of(fd) == seen:
@@ -461,18 +466,19 @@ class PopMap(MapFile):
         self.due.follow(identity_of(fd), identity)
 
     @contextmanager
-    def _written(self, content: Mapping[bytes, int]) -> Iterator[Path]:
+    def _written(self, content: Mapping[bytes, int], room: int = 0) -> Iterator[Path]:
         """Write a file with ``content`` beside the map; remove it in the end, unless it was put
         in place."""
         with self.owner(), self.plainly():
-            beside = self._write_beside(content)
+            beside = self._write_beside(content, room)
             try:
                 yield beside
             finally:
                 self.unlink_new(beside)
 
-    def _write_beside(self, content: Mapping[bytes, int]) -> Path:
-        """Write and sync a file with ``content`` in the map's directory; return its name."""
+    def _write_beside(self, content: Mapping[bytes, int], room: int = 0) -> Path:
+        """Write and sync a file with ``content`` in the map's directory, and room for as many keys
+        or for ``room``; return its name."""
         self._at_most = len(content)
         beside = self.path.with_name(f".{self.path.name}.new-{os.getpid()}")
         self.unlink_new(beside)
@@ -481,7 +487,7 @@ class PopMap(MapFile):
             handle.set_pagesize(_PAGE_SIZE)
             if self.kind == "hash":
                 handle.set_h_ffactor(_FILL)
-                handle.set_h_nelem(_buckets_for(len(content)) * _FILL)
+                handle.set_h_nelem(_buckets_for(max(room, len(content))) * _FILL)
             handle.open(str(beside), None, libdb.TYPES[self.kind], db.DB_CREATE | db.DB_EXCL, 0o644)
             for key in sorted(content) if self.kind == "btree" else content:
                 handle.put(self._spelled.written(key), b"%d" % content[key])
