@@ -4,12 +4,13 @@ from bench import locks
 from bench.journals import address
 from bench.stage import stage
 from bench.table import Row, number
-from journalrelay.relay import BATCH
+from journalrelay.relay import BATCH, TOGETHER
 from lab.journald import login_line
 from lab.wait import wait_for
 
 _CONFIG = "[relay]\nmax_addresses = 0\n"
-_LONE, _MANY = 20, 3 * BATCH
+_LONE, _MANY = 20, 150_000
+_MOST = TOGETHER + BATCH
 
 
 def measure(full: bool) -> list[Row]:
@@ -23,7 +24,8 @@ def measure(full: bool) -> list[Row]:
             for start in range(0, _MANY, 500):
                 host.dovecot.send_many(login_line(address(start + n)) for n in range(500))
             wait_for(lambda: host.has(_MANY - 1, 1), "the last login in the map", 60)
-    syncs = len(lone.syncs_ms)
+            host.catch_up()  # a lone login, and the sync before its own has been
+    syncs, together = len(lone.syncs_ms), len(many.syncs_ms) - 1
     locked = f"{len(many.held_ms)} locks, the longest {number(max(many.held_ms))} ms"
     return [
         Row(
@@ -32,8 +34,8 @@ def measure(full: bool) -> list[Row]:
             met=syncs <= _LONE,
         ),
         Row(
-            f"commits, {_MANY:,} logins at once: batches of {BATCH:,} at most",
-            f"{len(many.syncs_ms)} syncs, {locked}",
-            met=len(many.held_ms) >= _MANY // BATCH,
+            f"commits, {_MANY:,} logins at once: batches of a second, {_MOST:,} addresses at most",
+            f"{together} syncs, {locked}",
+            met=_MANY / _MOST <= together <= _MANY / BATCH,
         ),
     ]

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from journalrelay.remote.hosts import Hosts
 
 BATCH = 10_000
+TOGETHER = 50_000  # addresses: with so many a commit waits for no more
 _PATIENCE_US = 1_000_000
 _NO_BOOT = ""
 
@@ -380,8 +381,8 @@ class Relay:
         """Read a batch, decide, and commit what follows. The map is synced when this returns.
 
         What could not be committed, or not yet on ``hold``, is committed with the next step. So is,
-        if ``patient``, what is read while there is more, for a second: of a client that has come
-        again and again the last login is written then.
+        if ``patient``, what is read while there is more, for a second and up to 50,000 addresses:
+        of a client that has come again and again the last login is written then.
 
         ``removing`` is False on a walk through the past: what was revoked then was taken out of
         the map then, and later logins have opened it again.
@@ -391,16 +392,17 @@ class Relay:
         count = self._gather(changes, now_us, limit, self._witness, removing)
         self._prolong(changes, now_us)
         committed, more = Committed([], []), count >= limit
-        if changes and not (hold or self._waits(patient and more)):
+        waits = patient and more and len(changes.granted) < TOGETHER
+        if changes and not (hold or self._waits(waits)):
             committed = self._commit(changes, now_us)
             self._pending, self._waits_until_us = Changes(), 0
         return Step(count, more, committed, bool(self._pending))
 
-    def _waits(self, more: bool) -> bool:
-        """Tell whether a commit is to wait, for the more that there is to read."""
-        if more and not self._waits_until_us:
+    def _waits(self, willing: bool) -> bool:
+        """Tell whether a commit that is ``willing`` to wait has not waited for long enough."""
+        if willing and not self._waits_until_us:
             self._waits_until_us = clock.monotonic_us() + _PATIENCE_US
-        return more and clock.monotonic_us() < self._waits_until_us
+        return willing and clock.monotonic_us() < self._waits_until_us
 
     def weigh(self, now_us: int, limit: int = BATCH) -> Step:
         """Read a batch and decide, for the witness only: nothing is written."""

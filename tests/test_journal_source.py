@@ -58,6 +58,19 @@ def test_the_private_calls_do_what_is_needed_of_them(place: Path) -> None:
     assert made.last_time_us() == BASE_US
 
 
+def test_a_systemd_python_without_them_is_said(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other:
+        """What another version may bring."""
+
+        _next = _previous = _get = _get_cursor = _get_realtime = _get_monotonic = None
+
+    monkeypatch.setattr("journalrelay.sources.openjournal.Reader", Other)
+    with pytest.raises(UnavailableError, match="has no _get_all .install python3-systemd"):
+        source(Where(files=(place / "x.journal",)))
+
+
 def test_fields_are_the_same_however_many_are_asked_for(place: Path) -> None:
     """Of entries that are asked for many, all fields are taken at once."""
     names = ("_EXE", "_UID", "TWICE", "NOT_UTF8", "LONG", "NONE", "MESSAGE")

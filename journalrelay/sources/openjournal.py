@@ -1,9 +1,8 @@
 """systemd's journal, opened for reading. The one room that imports systemd-python.
 
 ``_reader`` is used without ``systemd.journal`` around it: a dict of every entry costs eight times
-what an entry costs here, and ``_next``, ``_get``, ``_get_all``, ``_get_realtime``,
-``_get_monotonic`` and ``_get_cursor`` are all that is needed. What they must do is held by
-tests/test_journal_source.py.
+what an entry costs here. Whether its private calls are there is asked when a journal is opened; what they
+must do is held by tests/test_journal_source.py.
 """
 
 import errno
@@ -32,6 +31,10 @@ UNCHANGED: int = _reader.NOP
 OTHER_FILES: int = _reader.INVALIDATE
 """What it returns when files have come or gone."""
 
+_CALLS = (
+    *("_next", "_previous", "_get", "_get_all"),
+    *("_get_cursor", "_get_realtime", "_get_monotonic"),
+)
 _DIRECTORIES = (Path("/run/log/journal"), Path("/var/log/journal"))
 _MACHINE = Path("/etc/machine-id")
 _BOOT = bytes.fromhex(clock.boot_id())
@@ -153,6 +156,11 @@ class JournalRecord:
 
 def open_reader(where: Where) -> Reader:
     """Return a reader of ``where``, or raise the error that says why it cannot be read."""
+    if missing := [call for call in _CALLS if not hasattr(Reader, call)]:
+        raise UnavailableError(
+            f"systemd-python {_reader.__version__} has no {missing[0]} "
+            "(install python3-systemd 235)"
+        )
     try:
         if where.files:
             reader = Reader(flags=0, files=[str(file) for file in where.files])

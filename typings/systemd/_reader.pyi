@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 INVALIDATE: int
+__version__: str
 LOCAL_ONLY: int
 NOP: int
 
