@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from journalrelay.remote.hosts import Hosts
 
 BATCH = 10_000
-TOGETHER = 50_000  # addresses: with so many a commit waits for no more
+TOGETHER = 100_000  # addresses: with so many a commit waits for no more
 _PATIENCE_US = 1_000_000
 _NO_BOOT = ""
 
@@ -381,7 +381,7 @@ class Relay:
         """Read a batch, decide, and commit what follows. The map is synced when this returns.
 
         What could not be committed, or not yet on ``hold``, is committed with the next step. So is,
-        if ``patient``, what is read while there is more, for a second and up to 50,000 addresses:
+        if ``patient``, what is read while there is more, for a second and up to 100,000 addresses:
         of a client that has come again and again the last login is written then.
 
         ``removing`` is False on a walk through the past: what was revoked then was taken out of

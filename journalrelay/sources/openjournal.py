@@ -1,8 +1,8 @@
 """systemd's journal, opened for reading. The one room that imports systemd-python.
 
 ``_reader`` is used without ``systemd.journal`` around it: a dict of every entry costs eight times
-what an entry costs here. Whether its private calls are there is asked when a journal is opened; what they
-must do is held by tests/test_journal_source.py.
+what an entry costs here. Whether its private calls are there is asked when a journal is opened;
+what they must do is held by tests/test_journal_source.py.
 """
 
 import errno
