@@ -48,14 +48,20 @@ def _environment() -> dict[str, str]:
 
 
 def _grown(rotations: int, entries: int) -> Row:
-    """Return the row of what a long life adds: rotations, and entries of the same 1,000 clients."""
+    """Return the row of what a long life adds: rotations, and entries of the same 1,000 clients.
+    Pages that are needed at once are not the growth of a long life; that goes on in its second
+    half."""
+    used = []
     with stage(environment=_environment()) as host:
         _live_on(host, 10, 20_000)
-        before = anonymous_kb(host.daemon.process.pid)
-        _live_on(host, rotations, entries)
-        grown = anonymous_kb(host.daemon.process.pid) - before
+        used.append(anonymous_kb(host.daemon.process.pid))
+        for _ in range(2):
+            _live_on(host, rotations // 2, entries // 2)
+            used.append(anonymous_kb(host.daemon.process.pid))
+    first, second = used[1] - used[0], used[2] - used[1]
     goal = f"memory after {rotations:,} rotations and {entries:,} entries: no growth"
-    return Row(goal, f"{grown:+d} KiB on {before:,} KiB", met=grown < before / 50)
+    figure = f"{used[0]:,} KiB, {first:+d} in the first half, {second:+d} in the second"
+    return Row(goal, figure, met=second < used[0] / 100)
 
 
 def _live_on(host: Stage, rotations: int, entries: int) -> None:
